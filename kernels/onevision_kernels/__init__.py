@@ -1,0 +1,1 @@
+"""Attention and log-prob operations of onevision-jax; imports only jax."""
