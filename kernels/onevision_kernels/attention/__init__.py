@@ -1,0 +1,14 @@
+"""Range attention (`range_attention`) and the constructors of its masks."""
+
+from onevision_kernels.attention.api import implementations, range_attention
+from onevision_kernels.attention.ranges import cache_ranges, segment_bounds, segment_ranges
+from onevision_kernels.attention.reference import AttentionOutput
+
+__all__ = [
+    "AttentionOutput",
+    "cache_ranges",
+    "implementations",
+    "range_attention",
+    "segment_bounds",
+    "segment_ranges",
+]

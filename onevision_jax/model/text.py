@@ -1,0 +1,152 @@
+"""The decoder: grouped-query attention with M-RoPE, SwiGLU, RMSNorm, and the KV cache.
+
+Source: Qwen2_5_VLDecoderLayer in transformers 4.57.6.
+Letters: B rows, T tokens, S cache slots, D width, N query heads, K kv heads, H head width, L layers.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from onevision_kernels.attention import cache_ranges, range_attention, segment_ranges
+
+from onevision_jax.axes import constrain
+from onevision_jax.model.config import TextConfig
+from onevision_jax.model.layers import (
+    Einsum,
+    ModelOptions,
+    RMSNorm,
+    Stack,
+    SwiGLU,
+    scan_layers,
+)
+from onevision_jax.model.rope import Rotation, mrope_rotation, rotate
+from onevision_jax.types import KVCache
+
+
+class TextAttention(nnx.Module):
+    """Projections around the attention; the mask is given as key ranges."""
+
+    def __init__(self, config: TextConfig, *, stack: Stack, options: ModelOptions, rngs: nnx.Rngs):
+        D, N, K, H = config.hidden_size, config.num_heads, config.num_kv_heads, config.head_dim
+        shared = dict(stack=stack, options=options, rngs=rngs)
+        kv_axes = ("embed", "kv_heads", "head")
+        self.implementation = options.attention
+        self.q = Einsum(
+            "BTD,DNH->BTNH", (D, N, H), ("embed", "heads", "head"), bias_dims=2, **shared
+        )
+        self.k = Einsum("BTD,DKH->BTKH", (D, K, H), kv_axes, bias_dims=2, **shared)
+        self.v = Einsum("BTD,DKH->BTKH", (D, K, H), kv_axes, bias_dims=2, **shared)
+        self.out = Einsum(
+            "BTNH,NHD->BTD", (N, H, D), ("heads", "head", "embed"), bias_dims=0, **shared
+        )
+
+    def project(self, x_BTD: jax.Array, rotation: Rotation) -> tuple[jax.Array, ...]:
+        """q [B, T, N, H], k and v [B, T, K, H]; q and k rotated."""
+        q_BTNH = constrain(self.q(x_BTD), "batch", "length", "act_heads", None)
+        k_BTKH = constrain(self.k(x_BTD), "batch", "length", "act_kv_heads", None)
+        v_BTKH = constrain(self.v(x_BTD), "batch", "length", "act_kv_heads", None)
+        return rotate(q_BTNH, rotation), rotate(k_BTKH, rotation), v_BTKH
+
+    def attend(self, q_BTNH, k_BSKH, v_BSKH, ranges_BT4, *, causal: bool) -> jax.Array:
+        out = range_attention(
+            q_BTNH, k_BSKH, v_BSKH, ranges_BT4, causal=causal, implementation=self.implementation
+        ).out
+        return self.out(out)
+
+
+class DecoderBlock(nnx.Module):
+    """x += attention(norm(x)); x += mlp(norm(x))."""
+
+    def __init__(self, config: TextConfig, *, stack: Stack, options: ModelOptions, rngs: nnx.Rngs):
+        D = config.hidden_size
+        self.attn_norm = RMSNorm(D, config.norm_eps, stack=stack, options=options)
+        self.attn = TextAttention(config, stack=stack, options=options, rngs=rngs)
+        self.mlp_norm = RMSNorm(D, config.norm_eps, stack=stack, options=options)
+        self.mlp = SwiGLU(
+            D,
+            config.intermediate_size,
+            ("embed", "mlp"),
+            bias=False,
+            stack=stack,
+            options=options,
+            rngs=rngs,
+        )
+
+    def __call__(self, x_BTD: jax.Array, rotation: Rotation, ranges_BT4: jax.Array) -> jax.Array:
+        """Causal attention inside the segments that the ranges describe."""
+        x_BTD = constrain(x_BTD, "batch", "length", "act_embed")
+        q, k, v = self.attn.project(self.attn_norm(x_BTD), rotation)
+        x_BTD = x_BTD + self.attn.attend(q, k, v, ranges_BT4, causal=True)
+        return x_BTD + self.mlp(self.mlp_norm(x_BTD))
+
+    def with_cache(
+        self,
+        x_BTD: jax.Array,
+        rotation: Rotation,
+        ranges_BT4: jax.Array,
+        cache: KVCache,
+        layer: jax.Array,
+    ) -> tuple[jax.Array, KVCache]:
+        """Writes this layer's keys and values at `cache.length`, attends to the whole cache.
+
+        The stacked cache is updated in place (a loop carry), so a step moves no more than it must.
+        """
+        q, k, v = self.attn.project(self.attn_norm(x_BTD), rotation)
+        where = (layer, 0, cache.length, 0, 0)
+        all_k = jax.lax.dynamic_update_slice(cache.k, k[None].astype(cache.k.dtype), where)
+        all_v = jax.lax.dynamic_update_slice(cache.v, v[None].astype(cache.v.dtype), where)
+        own_k, own_v = (
+            jax.lax.dynamic_index_in_dim(full, layer, keepdims=False).astype(x_BTD.dtype)
+            for full in (all_k, all_v)
+        )
+        x_BTD = x_BTD + self.attn.attend(q, own_k, own_v, ranges_BT4, causal=False)
+        x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
+        return x_BTD, dataclasses.replace(cache, k=all_k, v=all_v)
+
+
+class Decoder(nnx.Module):
+    """The stack of decoder blocks and the final norm."""
+
+    def __init__(self, config: TextConfig, *, options: ModelOptions, rngs: nnx.Rngs):
+        self.config = config
+        self.options = options
+        self.blocks = DecoderBlock(config, stack=(config.num_layers,), options=options, rngs=rngs)
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps, stack=(), options=options)
+
+    def _rotation(self, positions_3BT: jax.Array, dtype) -> Rotation:
+        """cos and sin in the dtype of the activations, as transformers rotates in the decoder."""
+        config = self.config
+        rotation = mrope_rotation(
+            positions_3BT, config.head_dim, config.rope_theta, config.mrope_section
+        )
+        return Rotation(*(table.astype(dtype) for table in rotation))
+
+    def __call__(
+        self, x_BTD: jax.Array, positions_3BT: jax.Array, segment_ids_BT: jax.Array
+    ) -> jax.Array:
+        """[B, T, D]: packed rows, each segment causal on its own; id 0 sees nothing."""
+        rotation = self._rotation(positions_3BT, x_BTD.dtype)
+        ranges = segment_ranges(segment_ids_BT)
+
+        def layer(block: DecoderBlock, x: jax.Array, _) -> jax.Array:
+            return block(x, rotation, ranges)
+
+        return self.norm(scan_layers(self.blocks, layer, x_BTD, None, self.options))
+
+    def with_cache(
+        self, x_BTD: jax.Array, positions_3BT: jax.Array, cache: KVCache
+    ) -> tuple[jax.Array, KVCache]:
+        """[B, T, D] and the cache T slots longer; the caller has left room for them."""
+        num_new = x_BTD.shape[1]
+        rotation = self._rotation(positions_3BT, x_BTD.dtype)
+        ranges = cache_ranges(cache.start, cache.length, num_new)
+
+        def layer(block: DecoderBlock, carry, index: jax.Array):
+            x, filled = carry
+            return block.with_cache(x, rotation, ranges, filled, index)
+
+        indices = jnp.arange(self.config.num_layers, dtype=jnp.int32)
+        x_BTD, cache = scan_layers(self.blocks, layer, (x_BTD, cache), indices, self.options)
+        return self.norm(x_BTD), dataclasses.replace(cache, length=cache.length + num_new)

@@ -1,0 +1,61 @@
+"""Every pytree that crosses a room.
+
+Letters: B rows, T tokens, P patches, M = P / 4 merged vision rows, L layers, S cache slots,
+K kv heads, H head width, D model width.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+def _pytree(cls):
+    """A frozen dataclass whose fields are all data."""
+    cls = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    return jax.tree_util.register_dataclass(
+        cls, data_fields=[field.name for field in dataclasses.fields(cls)], meta_fields=[]
+    )
+
+
+@_pytree
+class Batch:
+    """Rows of tokens and the patches of their images; several examples may share a row.
+
+    Images occupy runs of equal `image_ids`, their windows runs of equal `window_ids` inside;
+    patches are stored in window order, four in a row make one merged vision row.
+    """
+
+    tokens: jax.Array  # [B, T] int32
+    positions: jax.Array  # [3, B, T] int32: M-RoPE (t, h, w), restarted per segment
+    segment_ids: jax.Array  # [B, T] int32: runs of equal ids; 0 = padding
+    vision_index: jax.Array  # [B, T] int32: merged vision row of the same batch row; -1 = text
+    patches: jax.Array  # [B, P, 588] uint8: raw 14 x 14 x 3 patches; P = 0 = text only
+    patch_positions: jax.Array  # [B, P, 2] int32: (h, w) inside the image
+    image_ids: jax.Array  # [B, P] int32; 0 = padding
+    window_ids: jax.Array  # [B, P] int32; 0 = padding
+    targets: jax.Array | None = None  # [B, T] int32: next ids (training)
+    loss_weights: jax.Array | None = None  # [B, T] float32: 0 on prompt, image, padding
+
+
+@_pytree
+class KVCache:
+    """Keys and values of all layers. Row b holds real keys in slots `start[b] .. length - 1`."""
+
+    k: jax.Array  # [L, B, S, K, H]
+    v: jax.Array  # [L, B, S, K, H]
+    start: jax.Array  # [B] int32: number of left-padding slots
+    length: jax.Array  # [] int32: slots filled so far, padding included
+
+    def grow(self, num_slots: int) -> "KVCache":
+        """The same cache with room for `num_slots` more tokens."""
+        more = [(0, 0), (0, 0), (0, num_slots), (0, 0), (0, 0)]
+        return dataclasses.replace(self, k=jnp.pad(self.k, more), v=jnp.pad(self.v, more))
+
+
+@_pytree
+class ModelOutput:
+    """What the model returns: final hidden states, and the cache it was given, filled further."""
+
+    hidden: jax.Array  # [B, T, D] after the final norm
+    cache: KVCache | None
