@@ -115,7 +115,7 @@ class SwiGLU(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """axes: logical names of the width and the inner width."""
-        shared = dict(stack=stack, options=options, rngs=rngs, bias_dims=int(bias))
+        shared = {"stack": stack, "options": options, "rngs": rngs, "bias_dims": int(bias)}
         outer, mlp = axes
         self.gate = Einsum("BTD,DF->BTF", (width, inner), (outer, mlp), **shared)
         self.up = Einsum("BTD,DF->BTF", (width, inner), (outer, mlp), **shared)

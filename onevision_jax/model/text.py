@@ -1,7 +1,7 @@
 """The decoder: grouped-query attention with M-RoPE, SwiGLU, RMSNorm, and the KV cache.
 
 Source: Qwen2_5_VLDecoderLayer in transformers 4.57.6.
-Letters: B rows, T tokens, S cache slots, D width, N query heads, K kv heads, H head width, L layers.
+Letters: B rows, T tokens, S cache slots, D width, N query heads, K kv heads, H head width.
 """
 
 import dataclasses
@@ -9,7 +9,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from onevision_kernels.attention import cache_ranges, range_attention, segment_ranges
 
 from onevision_jax.axes import constrain
 from onevision_jax.model.config import TextConfig
@@ -23,6 +22,7 @@ from onevision_jax.model.layers import (
 )
 from onevision_jax.model.rope import Rotation, mrope_rotation, rotate
 from onevision_jax.types import KVCache
+from onevision_kernels.attention import cache_ranges, range_attention, segment_ranges
 
 
 class TextAttention(nnx.Module):
@@ -30,7 +30,7 @@ class TextAttention(nnx.Module):
 
     def __init__(self, config: TextConfig, *, stack: Stack, options: ModelOptions, rngs: nnx.Rngs):
         D, N, K, H = config.hidden_size, config.num_heads, config.num_kv_heads, config.head_dim
-        shared = dict(stack=stack, options=options, rngs=rngs)
+        shared = {"stack": stack, "options": options, "rngs": rngs}
         kv_axes = ("embed", "kv_heads", "head")
         self.implementation = options.attention
         self.q = Einsum(

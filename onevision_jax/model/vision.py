@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from onevision_kernels.attention import range_attention, segment_ranges
 
 from onevision_jax.axes import constrain
 from onevision_jax.model.config import VisionConfig
@@ -28,6 +27,7 @@ from onevision_jax.model.layers import (
 )
 from onevision_jax.model.rope import Rotation, rotate, vision_rotation
 from onevision_jax.types import Batch
+from onevision_kernels.attention import range_attention, segment_ranges
 
 
 def normalize_patches(patches_BPI: jax.Array, config: VisionConfig, dtype) -> jax.Array:
@@ -72,7 +72,7 @@ class VisionAttention(nnx.Module):
         self, config: VisionConfig, *, stack: Stack, options: ModelOptions, rngs: nnx.Rngs
     ):
         C, N, H = config.hidden_size, config.num_heads, config.head_dim
-        shared = dict(stack=stack, options=options, rngs=rngs)
+        shared = {"stack": stack, "options": options, "rngs": rngs}
         self.window_patches = config.window_patches
         self.implementation = options.attention
         self.qkv = Einsum(
@@ -146,7 +146,7 @@ class Merger(nnx.Module):
 
     def __init__(self, config: VisionConfig, *, options: ModelOptions, rngs: nnx.Rngs):
         inner = config.hidden_size * config.merge_unit
-        shared = dict(bias_dims=1, stack=(), options=options, rngs=rngs)
+        shared = {"bias_dims": 1, "stack": (), "options": options, "rngs": rngs}
         self.merge_unit = config.merge_unit
         self.norm = RMSNorm(config.hidden_size, config.norm_eps, stack=(), options=options)
         self.up = Einsum("BMJ,JK->BMK", (inner, inner), ("vision_embed", "merged"), **shared)
