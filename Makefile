@@ -14,7 +14,6 @@ SHELL := bash
 
 PYTHON ?= python3
 WORKERS ?= 2
-export JAX_PLATFORMS ?= cpu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -31,7 +30,7 @@ install = @echo "installing into $(1): $(3)"; \
   $(1)/bin/python -m pip install -qq --progress-bar off --prefer-binary $(3)
 # $(call pytest,VENV,ARGUMENTS). Not `python -m pytest`, which puts the root on the path and with it
 # kernels/, a name that transformers probes for. Answer 5 says that no test was selected.
-pytest = $(1)/bin/pytest -q -n $(WORKERS) --timeout 1200 --durations 8 $(2) || test $$? -eq 5
+pytest = JAX_PLATFORMS=cpu $(1)/bin/pytest -q -n $(WORKERS) --timeout 1200 --durations 8 $(2) || test $$? -eq 5
 
 help:
 	@sed -n '2,6s/^# *//p' Makefile
@@ -54,16 +53,16 @@ python:
 
 comma := ,
 
-.venv-jax0.11.2/.stamp: pyproject.toml constraints/py312-jax0.11.2.txt
-	$(call install,.venv-jax0.11.2,$(PYTHON312),-c constraints/py312-jax0.11.2.txt -e ".[test$(comma)aot]")
+.venv-jax0.11.2/.stamp: pyproject.toml constraints/py312-jax0.11.2.txt constraints/aot.txt
+	$(call install,.venv-jax0.11.2,$(PYTHON312),-c constraints/py312-jax0.11.2.txt -c constraints/aot.txt -e ".[test$(comma)aot]")
 	@touch $@
 
 .venv-newest/.stamp: pyproject.toml constraints/newest.txt
 	$(call install,.venv-newest,$(PYTHON312),-c constraints/newest.txt -e ".[test]")
 	@touch $@
 
-.venv-aot/.stamp: pyproject.toml $(PINS) | python
-	$(call install,.venv-aot,$(PYTHON),-c $(PINS) -e ".[test$(comma)aot]")
+.venv-aot/.stamp: pyproject.toml $(PINS) constraints/aot.txt | python
+	$(call install,.venv-aot,$(PYTHON),-c $(PINS) -c constraints/aot.txt -e ".[test$(comma)aot]")
 	@touch $@
 
 quickstart: .venv/.base
