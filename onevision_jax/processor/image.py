@@ -137,8 +137,8 @@ def patchify(image_HWC: np.ndarray, *, patch_size: int, merge_size: int) -> np.n
     """
     height, width, num_channels = image_HWC.shape
     h, w = height // patch_size, width // patch_size
-    assert h % merge_size == 0 and height == h * patch_size, (height, patch_size, merge_size)
-    assert w % merge_size == 0 and width == w * patch_size, (width, patch_size, merge_size)
+    assert height % (patch_size * merge_size) == 0, (height, patch_size, merge_size)
+    assert width % (patch_size * merge_size) == 0, (width, patch_size, merge_size)
     # One patch row (14 x 3 bytes) is moved as a single opaque item: 5 times fewer strides to walk.
     run = np.dtype((np.void, patch_size * num_channels))
     rows = np.ascontiguousarray(image_HWC).reshape(height, -1).view(run)
@@ -175,7 +175,9 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
             f"{MAX_IMAGE_PIXELS:,}; scale it down first"
         )
     try:
-        image.load()
+        # TIFF parses its tags again after decoding; other formats decode without the lock.
+        with _quiet() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()
         orientation = _orientation(image)
         image = _to_rgb(image)
         if orientation in _TRANSPOSE:

@@ -43,7 +43,8 @@ def window_order(
 ) -> WindowOrder:
     """The window order of an image of h x w patches; sizes in pixels, merge_size in patches."""
     side = units_per_window(patch_size, merge_size, window_size)
-    assert h > 0 and w > 0 and h % merge_size == 0 and w % merge_size == 0, (h, w, merge_size)
+    assert min(h, w) > 0, (h, w)
+    assert h % merge_size == w % merge_size == 0, (h, w, merge_size)
     rows, columns = h // merge_size, w // merge_size
     windows_across = -(-columns // side)
     row, column = np.divmod(np.arange(rows * columns, dtype=np.int32), columns)
