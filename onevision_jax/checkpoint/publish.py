@@ -1,0 +1,147 @@
+"""Folders that appear whole or not at all, and sentences for disks that refuse.
+
+Content is written to a hidden neighbour of the target, on the same file system, and renamed when it
+is complete. The neighbour is locked while in use and removed on failure; one left behind by a
+killed process is removed by the next attempt.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from onevision_jax.errors import InputError
+
+_REFUSALS = {
+    errno.ENOSPC: ("No space left on device", "the disk is full"),
+    errno.EDQUOT: ("Disk quota exceeded", "the disk quota is used up"),
+    errno.EFBIG: ("File too large", "a file would be larger than the system allows"),
+    errno.EACCES: ("Permission denied", "permission is denied"),
+    errno.EPERM: ("Operation not permitted", "permission is denied"),
+    errno.EROFS: ("Read-only file system", "the file system is read-only"),
+}
+
+
+@contextlib.contextmanager
+def new_folder(
+    target: Path, *, replaceable: Callable[[Path], bool] | None = None
+) -> Iterator[Path]:
+    """Yields a folder to fill, which becomes `target` when the block ends without an error.
+
+    The yielded folder's parent is for scratch files and vanishes with the block. A target that
+    exists and is not empty is refused, unless `replaceable(target)` says it may be replaced.
+    Raises InputError when the target is refused or cannot be written.
+    """
+    check_target(target, replaceable)
+    work = target.absolute().parent / f".{target.absolute().name}.incomplete"
+    with _parents(target), explained(target), _locked(work, target):
+        new = work / "new"
+        new.mkdir()
+        yield new
+        _replace(new, target, work / "old")
+
+
+def check_target(target: Path, replaceable: Callable[[Path], bool] | None = None) -> None:
+    """Raises InputError when the target is taken."""
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise InputError(f"{target} is not a folder; give a new folder")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    if replaceable is None:
+        raise InputError(f"{target} is not empty; give a new folder, or --force to replace it")
+    if not replaceable(target):
+        raise InputError(
+            f"{target} holds something else than what is to be written; it will not be replaced, "
+            "remove it yourself"
+        )
+
+
+def check_space(target: Path, num_bytes: int) -> None:
+    """Raises InputError when the target's file system has fewer bytes free."""
+    existing = next(p for p in target.absolute().parents if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < num_bytes:
+        raise InputError(
+            f"{target} needs {num_bytes / 1e9:.2f} GB, its disk has {free / 1e9:.2f} GB free"
+        )
+
+
+@contextlib.contextmanager
+def explained(target: Path) -> Iterator[None]:
+    """Turns an error of a full or forbidden disk inside the block into an InputError.
+
+    Orbax reports such errors as ValueError or inside a group; those are known by their text.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        raise InputError(
+            f"{target} cannot be written: {refusal}; nothing was left behind"
+        ) from error
+
+
+def _refusal(error: BaseException) -> str | None:
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return _REFUSALS[error.errno][1]
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for e in error.exceptions if (found := _refusal(e))), None)
+    text = str(error)
+    return next((says for words, says in _REFUSALS.values() if words in text), None)
+
+
+@contextlib.contextmanager
+def _parents(target: Path) -> Iterator[None]:
+    """The folders above the target; those made here go again when the block fails."""
+    missing = [parent for parent in target.absolute().parents if not parent.exists()]
+    try:
+        for parent in reversed(missing):
+            parent.mkdir()
+    except OSError as error:
+        raise InputError(f"{target} cannot be made: {error.strerror}: {error.filename}") from None
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for parent in missing:
+                parent.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _locked(work: Path, target: Path) -> Iterator[None]:
+    """An empty folder of our own, gone at the end. The lock dies with the process, not the file."""
+    work.mkdir(exist_ok=True)
+    handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{target} is being written by another process") from None
+        try:
+            for left in work.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            yield
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    finally:
+        os.close(handle)
+
+
+def _replace(new: Path, target: Path, old: Path) -> None:
+    """Puts `new` at `target`; what was there moves aside first and dies with the work folder."""
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
