@@ -25,7 +25,7 @@ PYTHON312 = $(shell for python in python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/ver
   $$python -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null && break; done)
 
 # $(call install,VENV,PYTHON,ARGUMENTS): -qq keeps errors and drops the rest.
-install = @echo "installing into $(1): $(3)"; \
+install = @echo 'installing into $(1): $(3)'; \
   test -x $(1)/bin/python || $(2) -m venv $(1); \
   $(1)/bin/python -m pip install -qq --progress-bar off --prefer-binary $(3)
 # $(call pytest,VENV,ARGUMENTS). Not `python -m pytest`, which puts the root on the path and with it
