@@ -41,6 +41,7 @@ def new_folder(
         new = work / "new"
         new.mkdir()
         yield new
+        _flush(new)
         _replace(new, target, work / "old")
 
 
@@ -133,6 +134,17 @@ def _locked(work: Path, target: Path) -> Iterator[None]:
             shutil.rmtree(work, ignore_errors=True)
     finally:
         os.close(handle)
+
+
+def _flush(folder: Path) -> None:
+    """Every file onto the disk: a power cut after the rename must find them whole."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def _replace(new: Path, target: Path, old: Path) -> None:
