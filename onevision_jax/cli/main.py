@@ -19,7 +19,10 @@ from onevision_jax.cli.failure import report_failure
 from onevision_jax.cli.parser import Parser
 
 # Every verb and its line in `onevision --help`; the module has the verb's name.
-VERBS = (("doctor", "devices, versions, attention implementations and missing extras"),)
+VERBS = (
+    ("convert", "weights between Hugging Face folders and checkpoints, both ways"),
+    ("doctor", "devices, versions, attention implementations and missing extras"),
+)
 
 
 def build_parser(verb: str | None) -> Parser:
