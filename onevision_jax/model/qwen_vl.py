@@ -3,6 +3,9 @@
 Letters: B rows, T tokens, M merged vision rows, D width, V vocabulary, L layers, S slots.
 """
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -80,6 +83,11 @@ class QwenVL(nnx.Module):
         shape = (text.num_layers, start_B.shape[0], num_slots, text.num_kv_heads, text.head_dim)
         zeros = jnp.zeros(shape, self.options.dtype)
         return KVCache(k=zeros, v=zeros, start=start_B, length=jnp.zeros((), jnp.int32))
+
+    def with_options(self, **changes: Any) -> "QwenVL":
+        """The same parameters under changed ModelOptions (remat="full", dtype=..., ...)."""
+        options = dataclasses.replace(self.options, **changes)
+        return nnx.merge(nnx.graphdef(abstract(self.config, options)), nnx.state(self))
 
 
 def abstract(config: QwenVLConfig, options: ModelOptions | None = None) -> QwenVL:

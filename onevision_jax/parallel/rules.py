@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from onevision_jax.axes import Axes, activation_sharding
 from onevision_jax.errors import InputError
-from onevision_jax.types import Batch
+from onevision_jax.types import Batch, KVCache
 
 Tree = TypeVar("Tree")
 
@@ -69,7 +69,7 @@ class ShardingRules:
     """A mesh and the table that lays logical axes over it."""
 
     mesh: Mesh
-    table: Mapping[str, str | None] = DEFAULT_RULES
+    table: Mapping[str, str | None] = dataclasses.field(default_factory=lambda: DEFAULT_RULES)
 
     def __post_init__(self):
         unknown = {axis for axis in self.table.values() if axis} - set(self.mesh.axis_names)
@@ -161,6 +161,13 @@ class ShardingRules:
             if value is not None
         }
         return Batch(**fields)
+
+    def cache(self, cache: KVCache) -> KVCache:
+        """The shardings of a KV cache: rows as the batch, kv heads as the heads."""
+        axes = ("layers", "batch", None, "act_kv_heads", None)
+        slots = self.sharding(axes, cache.k.shape)
+        rows = self.sharding(("batch",), cache.start.shape)
+        return KVCache(k=slots, v=slots, start=rows, length=self.replicated())
 
 
 def place(tree: Tree, shardings: Any) -> Tree:

@@ -1,0 +1,12 @@
+"""Ahead-of-time compilation: what a program needs on hardware that is not here."""
+
+from onevision_jax.plan.compile import Compiled, compile_decode_step, compile_forward
+from onevision_jax.plan.topology import DEVICE_BYTES, compile_only_devices
+
+__all__ = [
+    "DEVICE_BYTES",
+    "Compiled",
+    "compile_decode_step",
+    "compile_forward",
+    "compile_only_devices",
+]

@@ -1,0 +1,129 @@
+"""The real forward pass and generation step, compiled for hardware that is not here.
+
+Letters: B rows, T tokens, P patches, S cache slots.
+"""
+
+import dataclasses
+import time
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from onevision_jax.model import ModelOptions, QwenVL, QwenVLConfig, abstract
+from onevision_jax.parallel import ShardingRules, on_mesh
+from onevision_jax.types import Batch, KVCache
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What the compiler reports of one program; bytes are of one device."""
+
+    program: str  # "forward" or "decode step"
+    argument_bytes: int  # all parameters (used or not: they are resident), inputs, cache
+    output_bytes: int
+    alias_bytes: int  # outputs written over arguments
+    temp_bytes: int  # activations and scratch
+    compile_seconds: float
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most a device holds while the program runs."""
+        return self.argument_bytes + self.output_bytes - self.alias_bytes + self.temp_bytes
+
+
+def compile_forward(
+    config: QwenVLConfig,
+    options: ModelOptions,
+    rules: ShardingRules,
+    *,
+    rows: int,
+    tokens: int,
+    patches: int,
+) -> Compiled:
+    """Embeds images and text, runs the decoder, and takes the last position's logits."""
+    graphdef, params = nnx.split(abstract(config, options))
+
+    def forward(params, batch: Batch) -> jax.Array:
+        model: QwenVL = nnx.merge(graphdef, params)
+        return model.logits(model(batch).hidden[:, -1:])
+
+    batch = abstract_batch(config, rows, tokens, patches)
+    return _compile(
+        "forward",
+        jax.jit(on_mesh(rules, forward), keep_unused=True),
+        _laid_out(params, rules.params(params)),
+        _laid_out(batch, rules.batch(batch)),
+    )
+
+
+def compile_decode_step(
+    config: QwenVLConfig,
+    options: ModelOptions,
+    rules: ShardingRules,
+    *,
+    rows: int,
+    slots: int,
+) -> Compiled:
+    """One more token for each row against a cache of `slots` slots, updated in place."""
+    model = abstract(config, options)
+    graphdef, params = nnx.split(model)
+
+    def step(params, batch: Batch, cache: KVCache) -> tuple[jax.Array, KVCache]:
+        model: QwenVL = nnx.merge(graphdef, params)
+        output = model(batch, cache)
+        assert output.cache is not None
+        return jnp.argmax(model.logits(output.hidden), axis=-1), output.cache
+
+    batch = abstract_batch(config, rows, 1, 0)
+    start = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    cache = jax.eval_shape(lambda start: model.empty_cache(start, slots), start)
+    return _compile(
+        "decode step",
+        jax.jit(on_mesh(rules, step), donate_argnums=2, keep_unused=True),
+        _laid_out(params, rules.params(params)),
+        _laid_out(batch, rules.batch(batch)),
+        _laid_out(cache, rules.cache(cache)),
+    )
+
+
+def abstract_batch(config: QwenVLConfig, rows: int, tokens: int, patches: int) -> Batch:
+    """The shapes of a batch (no training fields)."""
+
+    def ints(*shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+    pixels = (rows, patches, config.vision.patch_values)
+    return Batch(
+        tokens=ints(rows, tokens),
+        positions=ints(3, rows, tokens),
+        segment_ids=ints(rows, tokens),
+        vision_index=ints(rows, tokens),
+        patches=jax.ShapeDtypeStruct(pixels, jnp.uint8),
+        patch_positions=ints(rows, patches, 2),
+        image_ids=ints(rows, patches),
+        window_ids=ints(rows, patches),
+    )
+
+
+def _laid_out(tree, shardings):
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        tree,
+        shardings,
+    )
+
+
+def _compile(program: str, jitted, *arguments) -> Compiled:
+    began = time.perf_counter()
+    compiled = jitted.lower(*arguments).compile()
+    seconds = time.perf_counter() - began
+    memory = compiled.memory_analysis()
+    return Compiled(
+        program=program,
+        argument_bytes=memory.argument_size_in_bytes,
+        output_bytes=memory.output_size_in_bytes,
+        alias_bytes=memory.alias_size_in_bytes,
+        temp_bytes=memory.temp_size_in_bytes,
+        compile_seconds=seconds,
+    )
