@@ -37,7 +37,7 @@ def new_folder(
     """
     check_target(target, replaceable)
     work = target.absolute().parent / f".{target.absolute().name}.incomplete"
-    with _parents(target), explained(target), _locked(work, target):
+    with _parents(work, target), explained(target), _locked(work, target):
         new = work / "new"
         new.mkdir()
         yield new
@@ -99,27 +99,29 @@ def _refusal(error: BaseException) -> str | None:
 
 
 @contextlib.contextmanager
-def _parents(target: Path) -> Iterator[None]:
-    """The folders above the target; those made here go again when the block fails."""
-    missing = [parent for parent in target.absolute().parents if not parent.exists()]
+def _parents(work: Path, target: Path) -> Iterator[None]:
+    """The work folder and those above it; what was made here is gone again when the block fails."""
+    missing = [parent for parent in work.parents if not parent.exists()]
     try:
-        for parent in reversed(missing):
-            parent.mkdir()
+        for folder in reversed(missing):
+            folder.mkdir()
+        work.mkdir(exist_ok=True)
     except OSError as error:
-        raise InputError(f"{target} cannot be made: {error.strerror}: {error.filename}") from None
+        raise InputError(
+            f"{target} cannot be made: {error.strerror}: {error.filename}; choose another place"
+        ) from None
     try:
         yield
     except BaseException:
         with contextlib.suppress(OSError):
-            for parent in missing:
-                parent.rmdir()
+            for folder in missing:
+                folder.rmdir()
         raise
 
 
 @contextlib.contextmanager
 def _locked(work: Path, target: Path) -> Iterator[None]:
     """An empty folder of our own, gone at the end. The lock dies with the process, not the file."""
-    work.mkdir(exist_ok=True)
     handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:

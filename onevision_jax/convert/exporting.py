@@ -56,13 +56,13 @@ def to_hf(
     target = Path(hf_dir)
     with new_folder(target, replaceable=_is_hugging_face if force else None) as new:
         check_space(target, total)
-        copy_assets(source.assets, new)
         with ShardWriter(new, specs, max_shard_bytes) as writer:
             done = 0
             for name, values in _tensors(source, config, layout, stored):
                 writer.write(name, cast(values, specs[name].dtype, name))
                 done += specs[name].nbytes
                 progress(done, total, name)
+        copy_assets(source.assets, new)  # last: without config.json the folder is no model
     return Report(
         tensors=len(specs),
         parameters=sum(spec.parameters for spec in specs.values()),

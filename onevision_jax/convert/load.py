@@ -1,5 +1,6 @@
 """A model ready to run, from a checkpoint, a workdir or straight from a Hugging Face folder."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,19 +64,19 @@ def _from_hugging_face(
     params = {}
     for leaf in open_source(folder, dtype=dtype).leaves:
         sharding = default if shardings is None else shardings[leaf.path]
-        params[leaf.path] = _place(leaf, sharding)
+        possible = jax.dtypes.canonicalize_dtype(leaf.dtype)
+        params[leaf.path] = _place(dataclasses.replace(leaf, dtype=possible), sharding)
     return params
 
 
 def _place(leaf: Leaf, sharding: jax.sharding.Sharding) -> jax.Array:
     """Each device reads its own part; equal parts are read once."""
-    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
     read: dict[str, np.ndarray] = {}
 
     def part(index: tuple[slice, ...]) -> np.ndarray:
         key = str(index)
         if key not in read:
-            read[key] = leaf.read(index).astype(dtype, copy=False)
+            read[key] = leaf.read(index)
         return read[key]
 
     return jax.make_array_from_callback(leaf.shape, sharding, part)

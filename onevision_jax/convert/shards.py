@@ -48,15 +48,18 @@ class ShardWriter:
 
     def __enter__(self) -> "ShardWriter":
         names = shard_names(len(self._shards))
-        for file, shard in zip(names, self._shards, strict=True):
-            self._begin(self._folder / file, shard)
-        if len(self._shards) > 1:
-            self._write_index(names)
+        try:
+            for file, shard in zip(names, self._shards, strict=True):
+                self._begin(self._folder / file, shard)
+            if len(self._shards) > 1:
+                self._write_index(names)
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        for handle in self._handles:
-            os.close(handle)
+        self._close()
         assert kind or self._written == self._specs.keys(), "a tensor was not written"
 
     def write(self, name: str, array: np.ndarray) -> None:
@@ -71,6 +74,10 @@ class ShardWriter:
             written = os.pwrite(handle, rest, offset)
             rest, offset = rest[written:], offset + written
         self._written.add(name)
+
+    def _close(self) -> None:
+        for handle in self._handles:
+            os.close(handle)
 
     def _begin(self, path: Path, shard: list[str]) -> None:
         # Wide dtypes first keeps every tensor aligned to its own width.
