@@ -3,7 +3,7 @@
 from onevision_jax.model.config import QwenVLConfig, TextConfig, VisionConfig, from_folder, from_hf
 from onevision_jax.model.layers import ModelOptions, num_parameters
 from onevision_jax.model.presets import PRESETS, preset, to_hf
-from onevision_jax.model.qwen_vl import QwenVL, abstract
+from onevision_jax.model.qwen_vl import QwenVL, abstract, initialise
 
 __all__ = [
     "PRESETS",
@@ -15,6 +15,7 @@ __all__ = [
     "abstract",
     "from_folder",
     "from_hf",
+    "initialise",
     "num_parameters",
     "preset",
     "to_hf",

@@ -221,8 +221,8 @@ def _text_from_hf(fields: Mapping[str, Any], root: Mapping[str, Any], source: st
             f"{source}: head_dim {fields['head_dim']} differs from hidden_size / "
             f"num_attention_heads = {width // heads}"
         )
-    # Nested files of transformers 4.5x keep the tie in text_config, and a meaningless default beside
-    # it; flat Hub files keep it in the root.
+    # Nested files of transformers 4.5x keep the tie in text_config, with a meaningless default in
+    # the root; flat Hub files keep it in the root.
     tied = fields.get("tie_word_embeddings", root.get("tie_word_embeddings", False))
     return TextConfig(
         vocab_size=int(fields.get("vocab_size", 152_064)),

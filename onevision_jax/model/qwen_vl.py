@@ -4,6 +4,7 @@ Letters: B rows, T tokens, M merged vision rows, D width, V vocabulary, L layers
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -94,3 +95,24 @@ def abstract(config: QwenVLConfig, options: ModelOptions | None = None) -> QwenV
     """The model with shapes in place of parameters; nothing is allocated."""
     options = options or ModelOptions()
     return nnx.eval_shape(lambda: QwenVL(config, options=options, rngs=nnx.Rngs(0)))
+
+
+def initialise(
+    config: QwenVLConfig,
+    options: ModelOptions,
+    seed: int = 0,
+    *,
+    shardings_for: Callable[[nnx.State], nnx.State] | None = None,
+) -> QwenVL:
+    """A model with fresh random parameters, made where they will live.
+
+    shardings_for: from the abstract parameters to the same tree of shardings, such as
+    `ShardingRules.params`; the values do not depend on it.
+    """
+    graphdef, shapes = nnx.split(abstract(config, options))
+
+    def create(key: jax.Array):
+        return nnx.state(QwenVL(config, options=options, rngs=nnx.Rngs(key)))
+
+    shardings = None if shardings_for is None else shardings_for(shapes)
+    return nnx.merge(graphdef, jax.jit(create, out_shardings=shardings)(jax.random.key(seed)))

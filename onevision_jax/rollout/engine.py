@@ -39,8 +39,9 @@ def ladder(count: int, base: int = 64) -> int:
         return 0
     size = base
     while size < count:
-        size = size * 3 // 2 if (size // base).bit_count() == 1 else size * 4 // 3
-    return size
+        size *= 2
+    lower = size * 3 // 4
+    return lower if base < lower and count <= lower else size
 
 
 class Generator:

@@ -10,7 +10,14 @@ import pytest
 from flax import nnx
 
 from onevision_jax.errors import InputError
-from onevision_jax.model import ModelOptions, QwenVL, abstract, num_parameters, preset
+from onevision_jax.model import (
+    ModelOptions,
+    QwenVL,
+    abstract,
+    initialise,
+    num_parameters,
+    preset,
+)
 from onevision_jax.types import Batch
 
 FLOAT32 = ModelOptions(dtype=jnp.float32, param_dtype=jnp.float32, init_scale=0.2)
@@ -18,7 +25,7 @@ FLOAT32 = ModelOptions(dtype=jnp.float32, param_dtype=jnp.float32, init_scale=0.
 
 @pytest.fixture(scope="module")
 def model() -> QwenVL:
-    return QwenVL(preset("debug"), options=FLOAT32, rngs=nnx.Rngs(0))
+    return initialise(preset("debug"), FLOAT32)
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
