@@ -22,6 +22,7 @@ from onevision_jax.cli.parser import Parser
 VERBS = (
     ("convert", "weights between Hugging Face folders and checkpoints, both ways"),
     ("doctor", "devices, versions, attention implementations and missing extras"),
+    ("generate", "one answer to a prompt with images, streamed"),
 )
 
 

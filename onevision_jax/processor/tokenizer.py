@@ -86,6 +86,11 @@ class Tokenizer:
             raise InputError(f"tokenizer.json has no token {token!r}; use the checkpoint's own")
         return found
 
+    def ids_of(self, *tokens: str) -> list[int]:
+        """The ids of those of these tokens that the vocabulary has."""
+        found = (self.backend.token_to_id(token) for token in tokens)
+        return [token_id for token_id in found if token_id is not None]
+
     def token(self, token_id: int) -> str | None:
         """The token of an id in the vocabulary's own spelling, None for an unused id."""
         return self.backend.id_to_token(int(token_id))

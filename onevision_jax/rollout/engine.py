@@ -60,8 +60,8 @@ class Generator:
         self._graphdef, self._params = nnx.split(model)
         self._rules = rules
         banned = {*banned_ids, *model.config.vision_token_ids} - set(stop_ids)
-        in_vocabulary = range(model.config.text.vocab_size)
-        self._banned_ids = tuple(sorted(i for i in banned if i in in_vocabulary))
+        self._vocab_size = model.config.text.vocab_size
+        self._banned_ids = tuple(sorted(i for i in banned if i < self._vocab_size))
         self._stop_ids = tuple(stop_ids)
         self._pad_id = pad_id
         wrap = functools.partial(on_mesh, rules) if rules else lambda function: function
@@ -113,6 +113,12 @@ class Generator:
             raise InputError("there are no prompts to answer; give at least one")
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens is {max_new_tokens}, expected 1 or more")
+        largest = max(int(example.tokens.max()) for example in examples)
+        if largest >= self._vocab_size:
+            raise InputError(
+                f"a prompt holds token id {largest}, but the model has {self._vocab_size} rows of "
+                "embeddings; use the tokenizer that belongs to the checkpoint"
+            )
         seeds = list(range(len(examples))) if seeds is None else list(seeds)
         if len(seeds) != len(examples):
             raise InputError(f"{len(examples)} prompts need as many seeds, got {len(seeds)}")
