@@ -87,13 +87,14 @@ def stored_params(checkpoint: Checkpoint) -> dict[str, jax.ShapeDtypeStruct]:
     try:
         with _loading():
             tree = ocp.metadata(checkpoint.path.absolute(), checkpointable_name=MODEL).metadata
-    except Exception as error:  # Whatever Orbax raises here, its files are damaged.
+        return {
+            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            for path, leaf in _flatten(tree).items()
+        }
+    except Exception as error:  # whatever Orbax raises, or hands out that is no tree of arrays
         raise InputError(
             f"{checkpoint.path / MODEL} is damaged and cannot be read ({_first_line(error)})"
         ) from error
-    return {
-        path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in _flatten(tree).items()
-    }
 
 
 def check_params(checkpoint: Checkpoint, model: QwenVL) -> dict[str, jax.ShapeDtypeStruct]:
@@ -240,8 +241,3 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0][:200] or type(error).__name__
-
-
-def total_bytes(leaves: Iterable[Any]) -> int:
-    """Bytes of arrays, concrete or abstract."""
-    return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
