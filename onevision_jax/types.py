@@ -5,17 +5,20 @@ K kv heads, H head width, D model width.
 """
 
 import dataclasses
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 
+T = TypeVar("T")
 
-def _pytree(cls):
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def _pytree(cls: type[T]) -> type[T]:
     """A frozen dataclass whose fields are all data."""
-    cls = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-    return jax.tree_util.register_dataclass(
-        cls, data_fields=[field.name for field in dataclasses.fields(cls)], meta_fields=[]
-    )
+    made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    names = [field.name for field in dataclasses.fields(made)]
+    return jax.tree_util.register_dataclass(made, data_fields=names, meta_fields=[])
 
 
 @_pytree

@@ -224,6 +224,7 @@ def _text_from_hf(fields: Mapping[str, Any], root: Mapping[str, Any], source: st
     # Nested files of transformers 4.5x keep the tie in text_config, with a meaningless default in
     # the root; flat Hub files keep it in the root.
     tied = fields.get("tie_word_embeddings", root.get("tie_word_embeddings", False))
+    t, h, w = rope.get("mrope_section", (16, 24, 24))
     return TextConfig(
         vocab_size=int(fields.get("vocab_size", 152_064)),
         hidden_size=width,
@@ -232,7 +233,7 @@ def _text_from_hf(fields: Mapping[str, Any], root: Mapping[str, Any], source: st
         num_heads=heads,
         num_kv_heads=int(fields.get("num_key_value_heads", 8) or heads),
         rope_theta=float(fields.get("rope_theta", rope.get("rope_theta", 1_000_000.0))),
-        mrope_section=tuple(int(n) for n in rope.get("mrope_section", (16, 24, 24))),
+        mrope_section=(int(t), int(h), int(w)),
         norm_eps=float(fields.get("rms_norm_eps", 1e-5)),
         tie_word_embeddings=bool(tied),
     )

@@ -138,7 +138,7 @@ def rematerialised(body: Callable, options: ModelOptions) -> Callable:
 
 def scan_layers(
     layers: nnx.Module,
-    body: Callable[[nnx.Module, Any, Any], Any],
+    body: Callable[[Any, Any, Any], Any],
     carry: Any,
     per_layer: Any,
     options: ModelOptions,

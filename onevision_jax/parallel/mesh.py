@@ -1,6 +1,7 @@
 """The device mesh: rows of devices that split parameters (fsdp) and matrices (tensor)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,9 +12,7 @@ from onevision_jax.errors import InputError
 AXES = ("fsdp", "tensor")
 
 
-def make_mesh(
-    *, fsdp: int = -1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
-) -> Mesh:
+def make_mesh(*, fsdp: int = -1, tensor: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of fsdp x tensor devices; fsdp = -1 takes all that are left.
 
     `fsdp` splits the batch and, between uses, the parameters; `tensor` splits heads, mlp and

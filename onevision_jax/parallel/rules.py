@@ -155,7 +155,7 @@ class ShardingRules:
                 f"a batch of {rows} rows does not divide over {multiple} devices of mesh axis "
                 f"{self._mesh_axis('batch')!r}; make it a multiple of {multiple}"
             )
-        fields = {
+        fields: dict[str, Any] = {
             name: self.sharding(BATCH_AXES.get(name, ("batch", "length")), value.shape)
             for name, value in vars(batch).items()
             if value is not None
@@ -165,9 +165,10 @@ class ShardingRules:
     def cache(self, cache: KVCache) -> KVCache:
         """The shardings of a KV cache: rows as the batch, kv heads as the heads."""
         axes = ("layers", "batch", None, "act_kv_heads", None)
-        slots = self.sharding(axes, cache.k.shape)
-        rows = self.sharding(("batch",), cache.start.shape)
-        return KVCache(k=slots, v=slots, start=rows, length=self.replicated())
+        slots: Any = self.sharding(axes, cache.k.shape)
+        rows: Any = self.sharding(("batch",), cache.start.shape)
+        whole: Any = self.replicated()
+        return KVCache(k=slots, v=slots, start=rows, length=whole)
 
 
 def place(tree: Tree, shardings: Any) -> Tree:

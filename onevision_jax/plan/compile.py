@@ -5,6 +5,7 @@ Letters: B rows, T tokens, P patches, S cache slots.
 
 import dataclasses
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,19 +91,18 @@ def compile_decode_step(
 def abstract_batch(config: QwenVLConfig, rows: int, tokens: int, patches: int) -> Batch:
     """The shapes of a batch (no training fields)."""
 
-    def ints(*shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, jnp.int32)
+    def array(*shape: int, dtype: Any = jnp.int32) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype)
 
-    pixels = (rows, patches, config.vision.patch_values)
     return Batch(
-        tokens=ints(rows, tokens),
-        positions=ints(3, rows, tokens),
-        segment_ids=ints(rows, tokens),
-        vision_index=ints(rows, tokens),
-        patches=jax.ShapeDtypeStruct(pixels, jnp.uint8),
-        patch_positions=ints(rows, patches, 2),
-        image_ids=ints(rows, patches),
-        window_ids=ints(rows, patches),
+        tokens=array(rows, tokens),
+        positions=array(3, rows, tokens),
+        segment_ids=array(rows, tokens),
+        vision_index=array(rows, tokens),
+        patches=array(rows, patches, config.vision.patch_values, dtype=jnp.uint8),
+        patch_positions=array(rows, patches, 2),
+        image_ids=array(rows, patches),
+        window_ids=array(rows, patches),
     )
 
 

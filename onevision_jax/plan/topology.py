@@ -7,8 +7,8 @@ compilers: libtpu, or the CUDA plugin with ptxas); no accelerator, driver or net
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
-import jax
 from jax.experimental import topologies
 
 from onevision_jax.errors import InputError
@@ -48,7 +48,7 @@ runtime_version { major: 13 minor: 0 patch: 0 }
 DEVICE_BYTES = {"v5e": 16 * 2**30, "v5p": 95 * 2**30, "v6e": 32 * 2**30, "h200": 150_754_820_096}
 
 
-def compile_only_devices(topology: str) -> tuple[str, Sequence[jax.Device]]:
+def compile_only_devices(topology: str) -> tuple[str, Sequence[Any]]:
     """The kind ("v5e", "h200", ...) and the devices of a topology, good for compiling only.
 
     Raises InputError for an unknown spelling and when the compiler is not installed.

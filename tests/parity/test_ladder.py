@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,7 @@ def case(pair, pictures, name):
     return example, ids, pair.pixels(images)
 
 
-def batch_of(*examples, extra=0, side="right") -> Batch:
+def batch_of(*examples, extra=0, side: Literal["left", "right"] = "right") -> Batch:
     arrays = collate(
         examples,
         pad_to_tokens=max(len(e.tokens) for e in examples) + extra,
