@@ -60,11 +60,13 @@ def register(subparsers: Any) -> None:
 def run(args: Namespace) -> int:
     """Load, answer, and say on stderr how fast it went."""
     from onevision_jax.convert import read_assets_folder
+    from onevision_jax.model import from_folder
     from onevision_jax.processor import Processor
     from onevision_jax.rollout import Completion, Sampling
 
     sampling = Sampling(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
     folder = read_assets_folder(args.checkpoint)
+    from_folder(folder)  # A model of another type is refused before its other files are missed.
     processor = Processor.from_folder(
         folder, min_pixels=args.min_pixels, max_pixels=args.max_pixels
     )
