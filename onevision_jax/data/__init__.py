@@ -1,0 +1,1 @@
+"""Records of images with formal text, questions, reasoning and answers: made, read, packed."""
