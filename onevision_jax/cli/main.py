@@ -20,6 +20,7 @@ from onevision_jax.cli.parser import Parser
 
 # Every verb and its line in `onevision --help`; the module has the verb's name.
 VERBS = (
+    ("bench", "time generation, ours beside transformers"),
     ("convert", "weights between Hugging Face folders and checkpoints, both ways"),
     ("doctor", "devices, versions, attention implementations and missing extras"),
     ("generate", "one answer to a prompt with images, streamed"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 NUMBER = re.compile(r"-\d|-\.\d")
+CONFIG = "--config"
 
 
 def did_you_mean(word: str, known: Iterable[Any]) -> str:
@@ -33,6 +34,22 @@ class Parser(argparse.ArgumentParser):
             help="show tracebacks and the libraries' own warnings",
         )
 
+    def add_config(self) -> None:
+        """Adds `--config FILE` (args.config) and `--config.a.b=value` (args.overrides, in order).
+
+        The overrides come out as "a.b=value"; `onevision_jax.config.load` knows what they mean.
+        """
+        self.add_argument(
+            CONFIG, required=True, metavar="C", help="config file, such as configs/sft_debug.py"
+        )
+        self.add_argument(
+            f"{CONFIG}.KEY=VALUE",
+            dest="overrides",
+            nargs=0,
+            default=[],
+            help="change one setting of the file; repeat for several (a.b names b inside a)",
+        )
+
     def error(self, message: str) -> NoReturn:
         """Exit with 2 after one line on stderr."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -46,11 +63,29 @@ class Parser(argparse.ArgumentParser):
         A verb's options are checked before parsing: else a misspelt required option would be
         reported as missing. With nested verbs the words are known only after parsing.
         """
+        overrides: list[str] = []
+        if args is not None and CONFIG in self._option_string_actions:
+            args, overrides = self._take_overrides(args)
         if args is not None and self._subparsers is None:
             self._reject_unknown(args)
         namespace, rest = super().parse_known_args(args, namespace)
+        if CONFIG in self._option_string_actions:
+            namespace.overrides = overrides
         self._reject_unknown(rest)
         return namespace, rest
+
+    def _take_overrides(self, words: Iterable[str]) -> tuple[list[str], list[str]]:
+        """The other words, and the overrides without their `--config.`."""
+        others, overrides = list(words), []
+        end = others.index("--") if "--" in others else len(others)
+        for word in others[:end]:
+            if not word.startswith(f"{CONFIG}."):
+                continue
+            if "=" not in word or word.startswith(f"{CONFIG}.="):
+                self.error(f"{word} has no value; write {CONFIG}.KEY=VALUE")
+            overrides.append(word.removeprefix(f"{CONFIG}."))
+        kept = [word for word in others[:end] if not word.startswith(f"{CONFIG}.")]
+        return kept + others[end:], overrides
 
     def _reject_unknown(self, words: Iterable[str]) -> None:
         for word in words:

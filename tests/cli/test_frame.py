@@ -100,6 +100,55 @@ def test_values_that_look_like_options_pass(verb):
     assert frame.main(["trial", "--checkpoint", "--a value with spaces"]) == 0
 
 
+@pytest.fixture
+def configured(monkeypatch):
+    """A verb `trial` with --config and an option of its own; returns what `run` was given."""
+    seen = []
+
+    def register(subparsers):
+        parser = subparsers.add_parser("trial")
+        parser.add_config()
+        parser.add_argument("--workdir", required=True)
+
+    module = types.SimpleNamespace(register=register, run=lambda args: seen.append(args) or 0)
+    monkeypatch.setitem(sys.modules, "onevision_jax.cli.trial", module)
+    monkeypatch.setattr(frame, "VERBS", (*frame.VERBS, ("trial", "a verb of the tests")))
+    return seen
+
+
+def test_overrides_of_a_config_file_are_taken_in_order(configured):
+    words = ["--config.a.b=-3 4", "--config", "c.py", "--config.a.b=x=y", "--workdir", "d"]
+    assert frame.main(["trial", *words]) == 0
+    assert frame.main(["trial", "--config=c.py", "--workdir", "d"]) == 0
+    assert [args.overrides for args in configured] == [["a.b=-3 4", "a.b=x=y"], []]
+    assert {args.config for args in configured} == {"c.py"}
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--config.a", "3"], "--config.a has no value; write --config.KEY=VALUE"),
+        (["--config.=3"], "--config.=3 has no value"),
+        (["--confg", "c.py"], "there is no option --confg; did you mean --config?"),
+        (["--confg.a=3"], "there is no option --confg.a"),
+        (["--wrkdir=d"], "did you mean --workdir?"),
+        (["--config.a=3", "--workdir", "d"], "required: --config"),
+    ],
+)
+def test_bad_words_beside_overrides_are_one_line(words, answer, configured, capsys):
+    assert frame.main(["trial", *words]) == 2
+    shown = capsys.readouterr().err
+    assert answer in shown
+    assert shown.count("\n") == 1
+    assert not configured
+
+
+def test_verbs_without_a_config_file_know_no_overrides(verb, capsys):
+    verb(lambda args: 0)
+    assert frame.main(["trial", "--checkpoint", "x", "--config.a=3"]) == 2
+    assert "there is no option --config.a" in capsys.readouterr().err
+
+
 def test_debug_is_accepted_before_and_after_the_verb(verb, capsys):
     def fail(args):
         assert args.debug
