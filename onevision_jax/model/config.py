@@ -6,13 +6,14 @@ fields take the defaults of transformers 4.57's Qwen2_5_VL config classes, as lo
 """
 
 import dataclasses
-import json
 import os
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from onevision_jax.errors import InputError
+from onevision_jax.model.fields import Section
 
 # OpenAI CLIP statistics: the defaults of transformers' Qwen2VLImageProcessor.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -34,7 +35,7 @@ class VisionConfig:
     window_size: int = 112  # pixels
     full_attention_layers: tuple[int, ...] = (7, 15, 23, 31)
     norm_eps: float = 1e-6  # fixed in transformers, not a config field there
-    rope_theta: float = 10_000.0  # likewise
+    rope_theta: float = 10_000.0  # a config field since 5.x
     image_mean: tuple[float, float, float] = CLIP_MEAN  # from preprocessor_config.json
     image_std: tuple[float, float, float] = CLIP_STD
 
@@ -138,18 +139,11 @@ def from_folder(folder: str | os.PathLike[str]) -> QwenVLConfig:
     processor_config.json where there is one. Raises InputError naming file and field.
     """
     folder = Path(folder)
-    config = from_hf(_read_json(folder / "config.json"), source=str(folder / "config.json"))
+    config = _from_section(Section.read(folder / "config.json"))
     for name in ("preprocessor_config.json", "processor_config.json"):
-        if not (folder / name).is_file():
-            continue
-        fields = _read_json(folder / name)
-        fields = fields.get("image_processor", fields)
-        mean = tuple(fields.get("image_mean") or CLIP_MEAN)
-        std = tuple(fields.get("image_std") or CLIP_STD)
-        if len(mean) != 3 or len(std) != 3:
-            raise InputError(f"{folder / name}: image_mean and image_std need three numbers each")
-        vision = dataclasses.replace(config.vision, image_mean=mean, image_std=std)
-        return dataclasses.replace(config, vision=vision)
+        if (folder / name).is_file():
+            vision = _with_statistics(config.vision, Section.read(folder / name))
+            return dataclasses.replace(config, vision=vision)
     return config
 
 
@@ -158,102 +152,110 @@ def from_hf(fields: Mapping[str, Any], source: str = "config.json") -> QwenVLCon
 
     Raises InputError when the model is no Qwen2.5-VL or needs what is not built here.
     """
-    model_type = fields.get("model_type")
+    return _from_section(Section(fields, source))
+
+
+def _from_section(root: Section) -> QwenVLConfig:
+    model_type = root.fields.get("model_type")
     if model_type != "qwen2_5_vl":
         raise InputError(
-            f"{source}: model_type is {model_type!r}, expected 'qwen2_5_vl'; only Qwen2.5-VL "
-            "folders can be read"
+            f"{root.source}: model_type is {reprlib.repr(model_type)}, expected 'qwen2_5_vl'; only "
+            "Qwen2.5-VL folders can be read"
         )
-    if fields.get("quantization_config"):
-        raise InputError(
-            f"{source}: quantization_config is set; give the unquantised checkpoint instead"
-        )
-    text_fields = fields.get("text_config") or fields
-    try:
-        vision = _vision_from_hf(fields.get("vision_config") or {}, source)
-        text = _text_from_hf(text_fields, fields, source)
-        ids = {
-            name: int(fields.get(name, text_fields.get(name, default)))
-            for name, default in (
-                ("image_token_id", 151_655),
-                ("video_token_id", 151_656),
-                ("vision_start_token_id", 151_652),
-                ("vision_end_token_id", 151_653),
-            )
-        }
-        return QwenVLConfig(vision=vision, text=text, **ids)
-    except InputError as error:
-        message = str(error)
-        raise InputError(
-            message if message.startswith(source) else f"{source}: {message}"
-        ) from None
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{source}: a field has the wrong type ({error})") from None
-
-
-def _vision_from_hf(fields: Mapping[str, Any], source: str) -> VisionConfig:
-    _refuse_other(fields, source, "vision_config.", hidden_act="silu", in_channels=3)
-    full = fields.get("fullatt_block_indexes", (7, 15, 23, 31))
-    return VisionConfig(
-        depth=int(fields.get("depth", 32)),
-        hidden_size=int(fields.get("hidden_size", 3584)),
-        intermediate_size=int(fields.get("intermediate_size", 3420)),
-        num_heads=int(fields.get("num_heads", 16)),
-        out_hidden_size=int(fields.get("out_hidden_size", 3584)),
-        patch_size=int(fields.get("patch_size", 14)),
-        temporal_patch_size=int(fields.get("temporal_patch_size", 2)),
-        spatial_merge_size=int(fields.get("spatial_merge_size", 2)),
-        window_size=int(fields.get("window_size", 112)),
-        full_attention_layers=tuple(int(i) for i in full),
-    )
-
-
-def _text_from_hf(fields: Mapping[str, Any], root: Mapping[str, Any], source: str) -> TextConfig:
-    _refuse_other(fields, source, "", hidden_act="silu", use_sliding_window=False)
-    rope = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
-    rope_type = rope.get("rope_type", rope.get("type", "default"))
-    if rope_type not in ("default", "mrope"):
-        raise InputError(f"{source}: rope type {rope_type!r} is not supported, only 'mrope'")
-    heads = int(fields.get("num_attention_heads", 64))
-    width = int(fields.get("hidden_size", 8192))
-    if fields.get("head_dim") not in (None, width // heads):
-        raise InputError(
-            f"{source}: head_dim {fields['head_dim']} differs from hidden_size / "
-            f"num_attention_heads = {width // heads}"
-        )
-    # Nested files of transformers 4.5x keep the tie in text_config, with a meaningless default in
-    # the root; flat Hub files keep it in the root.
-    tied = fields.get("tie_word_embeddings", root.get("tie_word_embeddings", False))
-    t, h, w = rope.get("mrope_section", (16, 24, 24))
-    return TextConfig(
-        vocab_size=int(fields.get("vocab_size", 152_064)),
-        hidden_size=width,
-        intermediate_size=int(fields.get("intermediate_size", 29_568)),
-        num_layers=int(fields.get("num_hidden_layers", 80)),
-        num_heads=heads,
-        num_kv_heads=int(fields.get("num_key_value_heads", 8) or heads),
-        rope_theta=float(fields.get("rope_theta", rope.get("rope_theta", 1_000_000.0))),
-        mrope_section=(int(t), int(h), int(w)),
-        norm_eps=float(fields.get("rms_norm_eps", 1e-5)),
-        tie_word_embeddings=bool(tied),
-    )
-
-
-def _refuse_other(fields: Mapping[str, Any], source: str, prefix: str, **supported: Any) -> None:
-    for name, value in supported.items():
-        if fields.get(name, value) not in (value, None):
+    nested = root.section("text_config")
+    text = nested if nested.fields else root
+    for section in (root, text):
+        if section.fields.get("quantization_config"):
             raise InputError(
-                f"{source}: {prefix}{name} is {fields[name]!r}, only {value!r} is supported"
+                f"{root.source}: quantization_config is set; give the unquantised checkpoint "
+                "instead"
             )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+    ids = {
+        name: root.integer(name, text.integer(name, default, least=0), least=0)
+        for name, default in (
+            ("image_token_id", 151_655),
+            ("video_token_id", 151_656),
+            ("vision_start_token_id", 151_652),
+            ("vision_end_token_id", 151_653),
+        )
+    }
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give a folder with a config.json") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}); fetch the file again") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"{path} must hold a JSON object, not a {type(fields).__name__}")
-    return fields
+        vision = _vision_from_hf(root.section("vision_config"))
+        return QwenVLConfig(vision=vision, text=_text_from_hf(text, root), **ids)
+    except InputError as error:  # The classes above know the fields, not the file.
+        message = str(error)
+        named = message.startswith(root.source)
+        raise InputError(message if named else f"{root.source}: {message}") from None
+
+
+def _vision_from_hf(fields: Section) -> VisionConfig:
+    fields.only("hidden_act", "silu")
+    fields.only("in_channels", 3)
+    rope = fields.section("rope_parameters")  # Since 5.x; before, its content was fixed.
+    rope.only("rope_type", "axial", "default")
+    return VisionConfig(
+        depth=fields.integer("depth", 32),
+        hidden_size=fields.integer("hidden_size", 3584),
+        intermediate_size=fields.integer("intermediate_size", 3420),
+        num_heads=fields.integer("num_heads", 16),
+        out_hidden_size=fields.integer("out_hidden_size", 3584),
+        patch_size=fields.integer("patch_size", 14),
+        temporal_patch_size=fields.integer("temporal_patch_size", 2),
+        spatial_merge_size=fields.integer("spatial_merge_size", 2),
+        window_size=fields.integer("window_size", 112),
+        full_attention_layers=fields.integers("fullatt_block_indexes", (7, 15, 23, 31)),
+        rope_theta=rope.number("rope_theta", 10_000.0),
+    )
+
+
+def _text_from_hf(fields: Section, root: Section) -> TextConfig:
+    fields.only("hidden_act", "silu")
+    fields.only("use_sliding_window", False)
+    layers = fields.integer("num_hidden_layers", 80)
+    fields.only("layer_types", ["full_attention"] * layers)
+    rope = fields.section("rope_scaling" if "rope_scaling" in fields else "rope_parameters")
+    for name in ("rope_type", "type"):  # Files carry either or both; both must be plain M-RoPE.
+        rope.only(name, "default", "mrope")
+    section = rope.integers("mrope_section", (16, 24, 24))
+    if len(section) != 3:
+        raise rope.wrong("mrope_section", "three whole numbers")
+    width, heads = fields.integer("hidden_size", 8192), fields.integer("num_attention_heads", 64)
+    fields.only("head_dim", width // heads)
+    kv_heads = 8 if "num_key_value_heads" not in fields.fields else heads  # null means all.
+    return TextConfig(
+        vocab_size=fields.integer("vocab_size", 152_064),
+        hidden_size=width,
+        intermediate_size=fields.integer("intermediate_size", 29_568),
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=fields.integer("num_key_value_heads", kv_heads),
+        rope_theta=rope.number("rope_theta", fields.number("rope_theta", 1_000_000.0)),
+        mrope_section=(section[0], section[1], section[2]),
+        norm_eps=fields.number("rms_norm_eps", 1e-5),
+        tie_word_embeddings=_is_tied(fields, root),
+    )
+
+
+def _is_tied(text: Section, root: Section) -> bool:
+    """Whether the head is the embedding, as the transformers that wrote the file ties it.
+
+    Flat files say it in the root. Nested files of 4.x say it in text_config, and what stands in the
+    root means nothing; since 5.0 either may say so.
+    """
+    inner, outer = text.flag("tie_word_embeddings"), root.flag("tie_word_embeddings")
+    if text is not root and str(root.fields.get("transformers_version")).startswith("4."):
+        return bool(inner)
+    return bool(inner or outer)
+
+
+def _with_statistics(vision: VisionConfig, fields: Section) -> VisionConfig:
+    """The means and deviations that pixels are normalised with, from the image processor's file."""
+    nested = fields.section("image_processor")
+    fields = nested if nested.fields else fields
+    mean = fields.numbers("image_mean", CLIP_MEAN)
+    std = fields.numbers("image_std", CLIP_STD)
+    if min(std) <= 0:
+        raise fields.wrong("image_std", "numbers above 0")
+    return dataclasses.replace(
+        vision, image_mean=(mean[0], mean[1], mean[2]), image_std=(std[0], std[1], std[2])
+    )
