@@ -45,8 +45,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             f"{CONFIG}.KEY=VALUE",
             dest="overrides",
-            nargs=0,
-            default=[],
+            action="store_true",
             help="change one setting of the file; repeat for several (a.b names b inside a)",
         )
 
