@@ -1,7 +1,8 @@
 # Needs python3 >= 3.11 and git; all else goes into virtual environments beside this file.
 #   make quickstart   install into ./.venv and say what this machine can do
 #   make test         format, lint, types and every quick test, in ./.venv
-#   make test-long    soaks in ./.venv, then the newer jax versions and the compile gates
+#   make test-long    soaks in ./.venv, then the newest transformers, the newer jax versions and the
+#                     compile gates
 #   make format       let ruff rewrite the sources
 #   make clean        remove the virtual environments and caches
 # Another interpreter: make PYTHON=/path/to/python3.11 test
@@ -10,7 +11,8 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-long test-jax0.11.2 test-newest test-aot format clean
+.PHONY: help quickstart test test-long test-transformers5 test-jax0.11.2 test-newest test-aot
+.PHONY: format clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -33,7 +35,7 @@ install = @echo 'installing into $(1): $(3)'; \
 pytest = JAX_PLATFORMS=cpu $(1)/bin/pytest -q -n $(WORKERS) --timeout 1200 --durations 8 $(2) || test $$? -eq 5
 
 help:
-	@sed -n '2,6s/^# *//p' Makefile
+	@sed -n '2,7s/^# \{0,3\}//p' Makefile
 
 # Order-only, so that it runs before anything is installed and never makes a stamp old.
 .PHONY: python
@@ -61,6 +63,13 @@ comma := ,
 	$(call install,.venv-newest,$(PYTHON312),-c constraints/newest.txt -e ".[test]")
 	@touch $@
 
+# The pinned set, but for transformers and what moves with it.
+.venv-transformers5/.stamp: pyproject.toml $(PINS) | python
+	@mkdir -p $(@D)
+	@grep -vE '^(transformers|huggingface_hub|tokenizers)==' $(PINS) >$(@D)/pins.txt
+	$(call install,.venv-transformers5,$(PYTHON),-c $(@D)/pins.txt -e ".[test]" torch==2.13.0 "transformers>=5" "accelerate>=1.0" "pillow<13")
+	@touch $@
+
 .venv-aot/.stamp: pyproject.toml $(PINS) constraints/aot.txt | python
 	$(call install,.venv-aot,$(PYTHON),-c $(PINS) -c constraints/aot.txt -e ".[test$(comma)aot]")
 	@touch $@
@@ -77,9 +86,14 @@ test: .venv/.test
 
 test-long: .venv/.test
 	$(call pytest,.venv,-m "long and not aot")
+	$(MAKE) test-transformers5
 	@if test -n "$(PYTHON312)"; then $(MAKE) test-jax0.11.2 test-newest; else \
 	  echo "no Python 3.12 found: the newer jax versions are not tested, the compile gates run on $(PYTHON)"; \
 	  $(MAKE) test-aot; fi
+
+test-transformers5: .venv-transformers5/.stamp
+	@.venv-transformers5/bin/python -c 'import transformers; print("transformers", transformers.__version__)'
+	$(call pytest,.venv-transformers5,tests/parity/test_newest_transformers.py tests/parity/test_config.py -n 0)
 
 test-jax0.11.2: .venv-jax0.11.2/.stamp
 	$(call pytest,.venv-jax0.11.2,-m "not long and not aot and not parity")
@@ -96,5 +110,5 @@ format: .venv/.test
 	.venv/bin/ruff format
 
 clean:
-	rm -rf .venv .venv-jax0.11.2 .venv-newest .venv-aot build *.egg-info
+	rm -rf .venv .venv-transformers5 .venv-jax0.11.2 .venv-newest .venv-aot build *.egg-info
 	rm -rf .pytest_cache .ruff_cache
