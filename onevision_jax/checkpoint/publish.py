@@ -16,12 +16,12 @@ from pathlib import Path
 from onevision_jax.errors import InputError
 
 _REFUSALS = {
-    errno.ENOSPC: ("No space left on device", "the disk is full"),
-    errno.EDQUOT: ("Disk quota exceeded", "the disk quota is used up"),
-    errno.EFBIG: ("File too large", "a file would be larger than the system allows"),
-    errno.EACCES: ("Permission denied", "permission is denied"),
-    errno.EPERM: ("Operation not permitted", "permission is denied"),
-    errno.EROFS: ("Read-only file system", "the file system is read-only"),
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file would be larger than the system allows",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "permission is denied",
+    errno.EROFS: "the file system is read-only",
 }
 
 
@@ -70,32 +70,32 @@ def check_space(target: Path, num_bytes: int) -> None:
         )
 
 
+def reserve(handle: int, num_bytes: int) -> None:
+    """Gives an open file its final size and, where the system can, its blocks.
+
+    A full disk is then an error here; met through a memory map it would kill the process.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        try:
+            os.posix_fallocate(handle, 0, num_bytes)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+    os.ftruncate(handle, num_bytes)
+
+
 @contextlib.contextmanager
 def explained(target: Path) -> Iterator[None]:
-    """Turns an error of a full or forbidden disk inside the block into an InputError.
-
-    Orbax reports such errors as ValueError or inside a group; those are known by their text.
-    """
+    """Turns an OSError of a full or forbidden disk inside the block into an InputError."""
     try:
         yield
-    except InputError:
-        raise
-    except Exception as error:
-        refusal = _refusal(error)
-        if refusal is None:
+    except OSError as error:
+        if error.errno not in _REFUSALS:
             raise
         raise InputError(
-            f"{target} cannot be written: {refusal}; nothing was left behind"
+            f"{target} cannot be written: {_REFUSALS[error.errno]}; nothing was left behind"
         ) from error
-
-
-def _refusal(error: BaseException) -> str | None:
-    if isinstance(error, OSError) and error.errno in _REFUSALS:
-        return _REFUSALS[error.errno][1]
-    if isinstance(error, BaseExceptionGroup):
-        return next((found for e in error.exceptions if (found := _refusal(e))), None)
-    text = str(error)
-    return next((says for words, says in _REFUSALS.values() if words in text), None)
 
 
 @contextlib.contextmanager

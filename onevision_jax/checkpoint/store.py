@@ -10,9 +10,14 @@ it is the nested tree of `nnx.state(model, nnx.Param)`, which training checkpoin
 
 import contextlib
 import ctypes
+import dataclasses
+import errno
 import gc
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,8 @@ SMALL_BYTES = 32 * 2**20  # parameters below are saved and restored several at a
 _CHUNK_BYTES = 64 * 2**20  # on disk, so that a device reads little beyond its own part
 _FILE_BYTES = 512 * 2**20  # Orbax's default of 2 GiB is gathered in memory first
 _MAX_NAMED = 3
+_MAX_REASON = 120  # characters of what Orbax says
+_SETTLE_SECONDS = 0.2  # after an error, for TensorStore's threads to let go of their tasks
 
 
 class ParamsWriter:
@@ -47,18 +54,21 @@ class ParamsWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Saves what waits."""
+        """Saves what waits; raises OSError when the disk refuses."""
         if not self._pending:
             return
+        tree = _nest(self._pending)
         with _saving():
-            ocp.partial.save(self._folder.absolute(), _nest(self._pending))
+            _, failure = _attempt(lambda: ocp.partial.save(str(self._folder.absolute()), tree))
+        if failure is not None:
+            raise _as_os_error(failure, self._folder)
         self._pending = {}
         release_memory()
 
     def finish(self) -> None:
         """Joins the pieces: `folder / "model"` then holds the tree."""
         self.flush()
-        ocp.partial.finalize(self._folder.absolute())
+        ocp.partial.finalize(str(self._folder.absolute()))
         # Orbax calls a tree that was saved in pieces "state"; ours has the name it has in training.
         (self._folder / "state").rename(self._folder / MODEL)
 
@@ -86,14 +96,15 @@ def stored_params(checkpoint: Checkpoint) -> dict[str, jax.ShapeDtypeStruct]:
     """Shape and dtype of every parameter of a checkpoint, without reading any."""
     try:
         with _loading():
-            tree = ocp.metadata(checkpoint.path.absolute(), checkpointable_name=MODEL).metadata
+            tree = ocp.metadata(str(checkpoint.path.absolute()), checkpointable_name=MODEL).metadata
         return {
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
             for path, leaf in _flatten(tree).items()
         }
     except Exception as error:  # whatever Orbax raises, or hands out that is no tree of arrays
+        reason = _first_line(str(error))
         raise InputError(
-            f"{checkpoint.path / MODEL} is damaged and cannot be read ({_first_line(error)})"
+            f"{checkpoint.path / MODEL} cannot be read, it may be damaged ({reason})"
         ) from error
 
 
@@ -182,24 +193,68 @@ def release_memory() -> None:
     TensorStore's buffers are freed into glibc's arenas, which keep them: without this, writing n
     parameters one after the other needs nearly the memory of writing them together.
     """
-    gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _load(checkpoint: Checkpoint, wanted: Mapping[str, Any]) -> dict[str, Any]:
     # Names were checked before: Orbax fills a name that is not there with zeros.
-    try:
-        with _loading():
-            tree = ocp.load(checkpoint.path.absolute(), _nest(wanted), checkpointable_name=MODEL)
-    except (ValueError, OSError, KeyError) as error:
+    path, tree = str(checkpoint.path.absolute()), _nest(wanted)
+    with _loading():
+        loaded, failure = _attempt(lambda: ocp.load(path, tree, checkpointable_name=MODEL))
+    if failure is not None:
         raise InputError(
-            f"{checkpoint.path / MODEL} is damaged and cannot be read ({_first_line(error)})"
-        ) from error
-    return _flatten(tree)
+            f"{checkpoint.path / MODEL} cannot be read, it may be damaged ({_first_line(failure)})"
+        )
+    return _flatten(loaded)
+
+
+def _attempt(call: Callable[[], Any]) -> tuple[Any, str | None]:
+    """What the call returns, or else what Orbax said.
+
+    After an error the other arrays' tasks complain when they are collected. That happens here, so
+    the error must not be held: no exception is raised inside its handler.
+    """
+    try:
+        return call(), None
+    except (ValueError, OSError, KeyError) as error:
+        failure = str(error)
+    time.sleep(_SETTLE_SECONDS)
+    gc.collect()
+    return None, failure
+
+
+def _as_os_error(failure: str, folder: Path) -> OSError:
+    """The system's error that TensorStore quotes."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+        if os.strerror(number) in failure:
+            return OSError(number, os.strerror(number), str(folder))
+    return OSError(errno.EIO, _first_line(failure), str(folder))
+
+
+@dataclasses.dataclass(frozen=True)
+class _LateReports:
+    """An unraisable hook that drops what TensorStore's threads tell a loop closed by a failure.
+
+    Orbax raises the first error and closes its event loop; every other array of the call would
+    then print a traceback of its own. Everything else goes on to the hook before.
+    """
+
+    previous: Callable[[Any], Any]
+
+    def __call__(self, unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            self.previous(unraisable)
+
+    @classmethod
+    def drop(cls) -> None:
+        if not isinstance(sys.unraisablehook, cls):
+            sys.unraisablehook = cls(sys.unraisablehook)
 
 
 def _saving() -> ocp.Context:
+    _LateReports.drop()
     context = ocp.Context()
     context.memory.deepcopy_host_arrays = False  # The caller waits, so nothing changes meanwhile.
     context.array.saving.use_compression = False  # Weights do not compress; zstd takes the time.
@@ -209,6 +264,7 @@ def _saving() -> ocp.Context:
 
 
 def _loading() -> ocp.Context:
+    _LateReports.drop()
     context = ocp.Context()
     context.pytree.loading.partial_load = True
     # Says what `model` is, which the metadata of a tree saved in pieces does not.
@@ -239,5 +295,6 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+def _first_line(text: str) -> str:
+    line = text.strip().split("\n")[0] or "no reason given"
+    return line if len(line) <= _MAX_REASON else line[: _MAX_REASON - 1] + "…"

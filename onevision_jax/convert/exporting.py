@@ -6,7 +6,7 @@ memory holds one parameter and one layer. Tensors stand in the files in transfor
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +96,19 @@ def _tensors(
     """Every tensor by name, parameter after parameter; only one large parameter is held."""
     entries = {entry.path: entry for entry in keymap.entries(config)}
     for group in in_groups(stored):
-        arrays = load_arrays(source, group)
-        for path in group:
-            entry = entries[path]
-            layers = arrays[path] if entry.stacked else arrays[path][None]
-            for layer, values in enumerate(layers):
-                yield entry.name(layout, layer), contiguous(entry.to_hf(values, config))
-        del arrays, layers, values
-        release_memory()
+        yield from _turned(source, [entries[path] for path in group], config, layout)
+        release_memory()  # the group's arrays went with the call
+
+
+def _turned(
+    source: Checkpoint, entries: Sequence[keymap.Entry], config: QwenVLConfig, layout: str
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The tensors of some parameters, read together."""
+    arrays = load_arrays(source, [entry.path for entry in entries])
+    for entry in entries:
+        for layer in range(entry.num_layers(config)):
+            values = arrays[entry.path][layer] if entry.stacked else arrays[entry.path]
+            yield entry.name(layout, layer), contiguous(entry.to_hf(values, config))
 
 
 def _is_hugging_face(path: Path) -> bool:

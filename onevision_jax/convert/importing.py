@@ -5,6 +5,7 @@ that is memory-mapped too, and Orbax saves it from there. Anonymous memory is wh
 one parameter, about its size. The scratch file has no name, so nothing of it outlives the process.
 """
 
+import mmap
 import os
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from onevision_jax.checkpoint.folders import ASSETS, MODEL, is_tree
-from onevision_jax.checkpoint.publish import check_space, new_folder
+from onevision_jax.checkpoint.publish import check_space, new_folder, reserve
 from onevision_jax.checkpoint.store import SMALL_BYTES, ParamsWriter
 from onevision_jax.convert.assets import copy_assets
 from onevision_jax.convert.moving import as_dtype
@@ -67,10 +68,9 @@ def _assemble(leaf: Leaf, scratch: int) -> np.ndarray:
     if leaf.nbytes < SMALL_BYTES:
         return leaf.read()
     os.ftruncate(scratch, 0)
-    # Takes the blocks now: a full disk is an error here, but a killed process in a memory map.
-    os.posix_fallocate(scratch, 0, leaf.nbytes)
-    out = np.memmap(os.fdopen(os.dup(scratch), "r+b"), np.uint8, "r+", shape=(leaf.nbytes,))
-    array = np.asarray(out).view(leaf.dtype).reshape(leaf.shape)
+    reserve(scratch, leaf.nbytes)
+    raw = np.frombuffer(mmap.mmap(scratch, leaf.nbytes), np.uint8)
+    array = raw.view(leaf.dtype).reshape(leaf.shape)
     leaf.read_into(array)
     return array
 

@@ -73,7 +73,7 @@ def _place(leaf: Leaf, sharding: jax.sharding.Sharding) -> jax.Array:
     """Each device reads its own part; equal parts are read once."""
     read: dict[str, np.ndarray] = {}
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
         key = str(index)
         if key not in read:
             read[key] = leaf.read(index)

@@ -4,14 +4,11 @@ import contextlib
 import dataclasses
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-
-class Progress(Protocol):
-    """Called after each piece."""
-
-    def __call__(self, done_bytes: int, total_bytes: int, name: str) -> None: ...
+# Called after each piece: bytes done, bytes in all, what was done last.
+Progress = Callable[[int, int, str], None]
 
 
 def silent(done_bytes: int, total_bytes: int, name: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from onevision_jax.checkpoint.publish import reserve
 from onevision_jax.convert.tensors import DTYPE_NAMES, INDEX, SINGLE
 
 
@@ -69,7 +70,7 @@ class ShardWriter:
         assert array.flags.c_contiguous, name
         assert name not in self._written, name
         handle, offset = self._places[name]
-        rest = memoryview(array.reshape(-1).view(np.uint8))
+        rest = array.reshape(-1).view(np.uint8).data
         while rest:
             written = os.pwrite(handle, rest, offset)
             rest, offset = rest[written:], offset + written
@@ -96,7 +97,7 @@ class ShardWriter:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         self._handles.append(handle)
         data = 8 + len(text)
-        os.posix_fallocate(handle, 0, data + ends[-1])  # a full disk shows now, not at the end
+        reserve(handle, data + ends[-1])  # a full disk shows now, not at the end
         os.pwrite(handle, len(text).to_bytes(8, "little") + text, 0)
         for name, start in zip(shard, ends[:-1], strict=True):
             self._places[name] = (handle, data + start)

@@ -105,5 +105,5 @@ def test_gaps_are_noticed(model, tmp_path):
 
 def test_a_damaged_tree_is_an_input_error(saved):
     (saved.path / "model" / "_METADATA").write_text("{")
-    with pytest.raises(InputError, match="ckpt/model is damaged and cannot be read"):
+    with pytest.raises(InputError, match="ckpt/model cannot be read, it may be damaged"):
         load_params(saved)
