@@ -7,7 +7,6 @@ transformers.
 """
 
 import dataclasses
-import functools
 import json
 import math
 from collections.abc import Iterable
@@ -33,7 +32,7 @@ DTYPES: dict[str, np.dtype] = {
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Tensor:
     """Where one tensor lies."""
 
@@ -41,7 +40,7 @@ class Tensor:
     file: Path
     dtype_name: str  # as safetensors writes it: "BF16"
     shape: tuple[int, ...]
-    offset: int  # bytes from the start of the file
+    raw: np.ndarray = dataclasses.field(repr=False)  # its bytes, memory-mapped
 
     @property
     def dtype(self) -> np.dtype:
@@ -59,8 +58,7 @@ class Tensor:
 
     def view(self) -> np.ndarray:
         """The tensor, read-only and memory-mapped."""
-        raw = _mapped(self.file)[self.offset : self.offset + self.nbytes]
-        return raw.view(self.dtype).reshape(self.shape)
+        return self.raw.view(self.dtype).reshape(self.shape)
 
 
 def open_tensors(folder: Path) -> dict[str, Tensor]:
@@ -146,8 +144,9 @@ def _read_header(path: Path) -> list[Tensor]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     header.pop("__metadata__", None)
+    data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)[8 + length :]
     return [
-        Tensor(name, path, f["dtype"], tuple(f["shape"]), 8 + length + f["data_offsets"][0])
+        Tensor(name, path, f["dtype"], tuple(f["shape"]), data[slice(*f["data_offsets"])])
         for name, f in header.items()
     ]
 
@@ -159,11 +158,6 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{repeated} appears twice")
     return fields
-
-
-@functools.lru_cache(maxsize=256)
-def _mapped(path: Path) -> np.ndarray:
-    return np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
 
 
 def _nothing_found(folder: Path) -> str:

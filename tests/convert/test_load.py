@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onevision_jax.checkpoint import by_path, save_params
-from onevision_jax.convert import from_hf, keymap, load_model, read_assets_folder
+from onevision_jax.convert import from_hf, keymap, load_model, read_assets_folder, to_hf
 from onevision_jax.errors import InputError
 from onevision_jax.model import ModelOptions
 from onevision_jax.parallel import ShardingRules, make_mesh
@@ -85,6 +85,19 @@ def test_the_loaded_model_computes(folders):
     assert logits.shape == (1, 6, config.text.vocab_size)
     assert bool(jnp.isfinite(logits).all())
     assert float(jnp.std(logits)) > 0
+
+
+def test_a_replaced_folder_is_read_anew(folders, sample):
+    """Nothing of a file is remembered between two loads of one path."""
+    from_hf(sample, folders.root / "ckpt")
+    to_hf(folders.root / "ckpt", folders.root / "out")
+    before = np.asarray(load_model(folders.root / "out").embed[...])
+    config = folders.config()
+    zeros = {n: np.zeros_like(t) for n, t in folders.tensors(config).items()}
+    from_hf(folders.write("zeros", config, zeros), folders.root / "ckpt", force=True)
+    to_hf(folders.root / "ckpt", folders.root / "out", force=True)
+    assert before.view(np.uint16).any()
+    assert not np.asarray(load_model(folders.root / "out").embed[...]).any()
 
 
 def test_float64_is_kept_where_jax_can(folders):
