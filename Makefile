@@ -31,8 +31,9 @@ install = @echo 'installing into $(1): $(3)'; \
   test -x $(1)/bin/python || $(2) -m venv $(1); \
   $(1)/bin/python -m pip install -qq --progress-bar off --prefer-binary $(3)
 # $(call pytest,VENV,ARGUMENTS). Not `python -m pytest`, which puts the root on the path and with it
-# kernels/, a name that transformers probes for. Answer 5 says that no test was selected.
-pytest = JAX_PLATFORMS=cpu $(1)/bin/pytest -q -n $(WORKERS) --timeout 1200 --durations 8 $(2) || test $$? -eq 5
+# kernels/, a name that transformers probes for. Files stay whole (loadfile): their fixtures are
+# dear. Answer 5 says that no test was selected.
+pytest = JAX_PLATFORMS=cpu $(1)/bin/pytest -q -n $(WORKERS) --dist loadfile --timeout 1200 --durations 8 $(2) || test $$? -eq 5
 
 help:
 	@sed -n '2,7s/^# \{0,3\}//p' Makefile

@@ -42,7 +42,9 @@ def run(bench: RolloutBench) -> dict[str, Any]:
     """Seconds of every round and tokens per second, by implementation; device and versions."""
     folder = identify(bench.checkpoint)
     processor = Processor.from_folder(read_assets_folder(bench.checkpoint))
-    content = [{"type": "image"} for _ in bench.images] + [{"type": "text", "text": bench.prompt}]
+    content: Any = bench.prompt
+    if bench.images:
+        content = [{"type": "image"} for _ in bench.images] + [{"type": "text", "text": content}]
     example = processor([{"role": "user", "content": content}], list(bench.images))
     runs = {"onevision": _ours(bench, example)}
     skipped = _why_no_peer(folder, bench)

@@ -89,7 +89,7 @@ def run(args: Namespace) -> int:
     assert answer is not None
     if not args.json:
         print(text_stream.flush())
-    seconds = time.monotonic() - first_token
+    ended = time.monotonic()
     if args.json:
         print(
             json.dumps(
@@ -102,13 +102,11 @@ def run(args: Namespace) -> int:
                 ensure_ascii=False,
             )
         )
-    later = len(answer.token_ids) - 1
-    rate = f", then {later / seconds:.1f} tokens/s" if later and seconds > 0 else ""
     of_images = int((example.vision_index >= 0).sum())
     print(
         f"{len(example.tokens)} prompt tokens ({of_images} of images), "
         f"{len(answer.token_ids)} generated ({answer.finish_reason}); first token after "
-        f"{first_token - began:.1f} s, compilation included{rate}",
+        f"{first_token - began:.1f} s, all after {ended - began:.1f} s, compilation included",
         file=sys.stderr,
     )
     return 0
@@ -116,7 +114,9 @@ def run(args: Namespace) -> int:
 
 def _messages(args: Namespace) -> list[dict[str, Any]]:
     """The conversation: system message if given, then images and prompt of the user."""
-    content = [{"type": "image"} for _ in args.image] + [{"type": "text", "text": args.prompt}]
+    content: Any = args.prompt  # Templates of text models take nothing but a string.
+    if args.image:
+        content = [{"type": "image"} for _ in args.image] + [{"type": "text", "text": args.prompt}]
     system = [] if args.system is None else [{"role": "system", "content": args.system}]
     return [*system, {"role": "user", "content": content}]
 

@@ -24,6 +24,7 @@ VERBS = (
     ("convert", "weights between Hugging Face folders and checkpoints, both ways"),
     ("doctor", "devices, versions, attention implementations and missing extras"),
     ("generate", "one answer to a prompt with images, streamed"),
+    ("synth", "rendered examples with exact formal text, reasoning and answers"),
 )
 
 
