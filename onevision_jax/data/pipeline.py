@@ -178,7 +178,8 @@ class BatchIterator(Iterator[Batch]):
         return self._stack(rows)
 
     def empty(self) -> Batch:
-        """A batch of empty rows, for a process that is done while others are not."""
+        """A batch of empty rows, for a process that is done while others are not; it counts."""
+        self.num_batches += 1
         config = self._pipeline.config
         return self._stack(
             [None] * (len(self._shards) * config.rows_per_batch // config.num_shards)

@@ -152,6 +152,6 @@ def test_hostile_target_is_left_out(encode, chart):
     assert caught.value.reason == "target"
 
 
-def test_settings():
+def test_settings(processor):
     with pytest.raises(InputError, match="max_tokens is 0"):
-        Encode(None, max_tokens=0)
+        Encode(processor, max_tokens=0)
