@@ -13,6 +13,7 @@ moment, and a run that starts from it yields the same batches byte for byte.
 
 import collections
 import dataclasses
+import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -221,6 +222,9 @@ class BatchIterator(Iterator[Batch]):
         if self._groups is not None:
             self._groups.close()
             self._groups = None
+            # Grain's worker handles lie in cycles. Collected at some later moment, their semaphores
+            # may be given back in the middle of starting others, about which Python 3.12 warns.
+            gc.collect()
 
     def __enter__(self) -> "BatchIterator":
         return self

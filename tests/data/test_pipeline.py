@@ -1,6 +1,7 @@
 """The whole pipeline: every example once, exact resume, any process count, hostile records."""
 
 import dataclasses
+import gc
 import json
 import pickle
 import shutil
@@ -264,6 +265,8 @@ def test_workers_initialise_no_jax_backend(pipeline):
         marks = {int(x) for _ in range(4) for row in next(groups)["rows"] for x in row["targets"]}
     finally:
         groups.close()
+        del groups
+        gc.collect()  # As `BatchIterator.close` does.
     assert 1000 in marks
     assert 1001 not in marks
     jax.devices()  # The test can fail: in this process there is one.

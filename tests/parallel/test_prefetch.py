@@ -16,6 +16,11 @@ from onevision_jax.parallel.prefetch import Prefetch, data_process, to_devices
 ROWS, TOKENS = 8, 6
 
 
+def number_of(batch) -> float:
+    """Which batch of `Counting` this is."""
+    return float(batch.loss_weights[0, 0])
+
+
 class Counting:
     """Batches that hold their own number; every third has more patches. Ends after `stop`."""
 
@@ -82,15 +87,15 @@ def test_state_is_that_of_the_batch_in_use(rules):
     batches = Prefetch(source, rules, depth=3)
     assert batches.get_state() == {"done": 0}
     for number in range(1, 5):
-        assert next(batches).loss_weights[0, 0] == number
+        assert number_of(next(batches)) == number
         assert batches.get_state() == {"done": number}
     assert source.get_state()["done"] > 4  # The others are already fetched.
     again = Prefetch(Counting(stop=9), rules)
     again.set_state(batches.get_state())
-    rest = [float(batch.loss_weights[0, 0]) for batch in again]
+    rest = [number_of(batch) for batch in again]
     assert rest == [5, 6, 7, 8, 9]
     batches.set_state({"done": 2})
-    assert next(batches).loss_weights[0, 0] == 3
+    assert number_of(next(batches)) == 3
 
 
 def test_an_end_is_final(rules):
