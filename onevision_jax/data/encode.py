@@ -112,9 +112,9 @@ class Encode:
         if num_units < len(images) or num_text + room > self.max_tokens:
             raise Rejected(
                 "too long",
-                f"record {record.id!r} has {num_text + room} tokens of text and {len(images)} "
-                f"images for rows of {self.max_tokens} tokens and {self.max_patches} patches; "
-                "lengthen the rows",
+                f"record {record.id!r} has {num_text + room} tokens of text"
+                f"{' and an image' if images else ''} for rows of {self.max_tokens} tokens and "
+                f"{self.max_patches} patches; lengthen the rows",
             )
         return self._fit(record, tokens, images, num_units)
 

@@ -5,7 +5,10 @@ Letters: B rows, T tokens, P patches.
 Packing is offline within a window of examples: the largest first, each into the fullest row that
 has room for its tokens and its patches. The last row opened is usually half empty; it is not
 emitted, but its examples go first in the next window. Rows are thus nearly full without an example
-ever waiting longer than one window.
+ever waiting longer than one window. On lengths like R1-Onevision's (200-4000 tokens, 100-750 of
+them vision) in rows of 8192 tokens and 8192 patches, windows of 64 examples fill 96.2 % of the
+tokens and 86.4 % of the patches; Grain's best-fit packer fills 95.9 % and 87.2 % with 64 open rows,
+about six times as many examples in memory.
 
 A row of two examples, of 5 and 3 tokens, the first with an image of 2 merged units in one window,
 the second with one of 1 unit (4 patches a unit), T = 10, P = 16:
