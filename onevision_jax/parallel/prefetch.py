@@ -9,6 +9,7 @@ the patch budget of every batch, and one whose shards are done brings empty rows
 """
 
 import collections
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -95,6 +96,21 @@ def agree(
     if most < 0:
         return {}, True
     return pad_patches(batches.empty() if arrays is None else arrays, most), False
+
+
+def gather_states(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The data states of all processes, on each of them; `merge_states` makes them one to save.
+
+    A collective when there is more than one process.
+    """
+    if jax.process_count() == 1:
+        return [dict(state)]
+    text = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.int32(len(text)))
+    padded = np.zeros(int(np.max(lengths)), np.uint8)
+    padded[: len(text)] = text
+    texts = np.asarray(multihost_utils.process_allgather(padded))
+    return [json.loads(bytes(row[:length])) for row, length in zip(texts, lengths, strict=True)]
 
 
 def to_devices(arrays: Mapping[str, np.ndarray], rules: ShardingRules) -> Batch:

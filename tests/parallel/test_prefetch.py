@@ -11,7 +11,7 @@ import pytest
 
 from onevision_jax.errors import InputError
 from onevision_jax.parallel import ShardingRules, make_mesh
-from onevision_jax.parallel.prefetch import Prefetch, data_process, to_devices
+from onevision_jax.parallel.prefetch import Prefetch, data_process, gather_states, to_devices
 
 ROWS, TOKENS = 8, 6
 
@@ -114,6 +114,7 @@ def test_rows_that_do_not_divide(rules):
 
 def test_one_process_reads_all_rows(rules):
     assert data_process(rules) == (0, 1)
+    assert gather_states({"shards": {}}) == [{"shards": {}}]
 
 
 PROCESS = """
@@ -146,6 +147,8 @@ def run_in_one_of_two():
         seen.append((batch.patches.shape[1], float(weights)))
     # Patches: the larger of the two. Weights: 4 rows x 6 tokens of each, none from the one done.
     assert seen == [(8, 48.0), (16, 96.0), (16, 144.0), (8, 96.0), (16, 120.0)], seen
+    states = gather_states({"process": index, "text": "long " * index})
+    assert states == [{"process": 0, "text": ""}, {"process": 1, "text": "long "}], states
     print("agreed")
 
 
