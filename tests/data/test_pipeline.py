@@ -373,6 +373,43 @@ def test_hostile_records_are_left_out_and_counted(hostile, processor):
     assert all(len(message) <= 240 for message in first.values())
 
 
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
+    """Bytes overwritten, cut out or repeated at random places."""
+    array = bytearray(data)
+    for _ in range(int(rng.integers(1, 4))):
+        place, length = int(rng.integers(len(array))), int(rng.integers(1, 30))
+        kind = rng.integers(3)
+        if kind == 0:
+            array[place : place + length] = rng.bytes(len(array[place : place + length]))
+        elif kind == 1 and len(array) > length:
+            del array[place : place + length]
+        else:
+            array[place:place] = array[place : place + length]
+    return bytes(array)
+
+
+def test_mutated_rows_and_images_never_crash(tmp_path, records, processor):
+    """Whatever a byte does, a row becomes an example or is left out with a reason."""
+    rng = np.random.default_rng(0)
+    write_jsonl(tmp_path / "good.jsonl", records[1:9])
+    lines = (tmp_path / "good.jsonl").read_bytes().splitlines()
+    for number in range(60):
+        good = records[1 + number % 4].image
+        (tmp_path / "images" / f"{number}.png").write_bytes(mutate(good, rng))
+    rows = [mutate(lines[number % 8], rng).replace(b"\n", b" ") for number in range(240)]
+    rows += [
+        json.dumps({**json.loads(lines[0]), "image": f"images/{number}.png"}).encode()
+        for number in range(60)
+    ]
+    (tmp_path / "fuzzed.jsonl").write_bytes(b"\n".join(rows))
+    pipeline = Pipeline(JsonlSource((str(tmp_path / "fuzzed.jsonl"),)), processor, CONFIG)
+    step = ReadAndEncode(pipeline.source, pipeline.encode.train)
+    results = [step(number) for number in range(len(pipeline.source))]
+    reasons = {result.reason for result in results if isinstance(result, Rejected)}
+    assert reasons >= {"row", "image"}
+    assert any(not isinstance(result, Rejected) for result in results)
+
+
 def test_counts_are_in_the_state_and_survive_a_resume(hostile, processor):
     path, num_good, counts = hostile
     pipeline = Pipeline(
