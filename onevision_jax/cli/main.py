@@ -23,6 +23,7 @@ VERBS = (
     ("bench", "time generation, ours beside transformers"),
     ("convert", "weights between Hugging Face folders and checkpoints, both ways"),
     ("doctor", "devices, versions, attention implementations and missing extras"),
+    ("eval", "score a checkpoint or stored answers, with error bars"),
     ("generate", "one answer to a prompt with images, streamed"),
     ("synth", "rendered examples with exact formal text, reasoning and answers"),
 )
