@@ -55,6 +55,9 @@ def pick(span: str, choices: tuple[str, ...]) -> Pick:
     """The option that the span names."""
     if len(span) > MAX_SPAN:
         return Pick("", f"{len(span)} characters are no option", read=False)
+    first, _, rest = span.strip().partition("\n")
+    if rest and LABEL.fullmatch(tidy(first)):
+        return with_rest(tidy(first).strip("()[].: ").upper()[-1:], rest, choices)
     text = COMMAND.sub(r"\1", tidy(span)).strip()
     text = re.sub(r"^\{(.*)\}$", r"\1", text).strip()
     label = LABEL.fullmatch(text)

@@ -167,9 +167,15 @@ def ratio_parts(shape: Form) -> tuple[Value, ...] | None:
     """The terms of what can be read as a ratio."""
     if isinstance(shape, Ratio):
         return shape.parts
-    if isinstance(shape, Quantity) and (shape.unit is None or shape.unit.label == ""):
+    if isinstance(shape, Quantity) and shape.unit is None:
         return (shape.value, exact.constant(1))
-    if isinstance(shape, Moment) and shape.kind == "clock" and not shape.meridiem:
+    # 10:30 can be a ratio; nobody writes one as 12:01.
+    if (
+        isinstance(shape, Moment)
+        and not shape.meridiem
+        and shape.kind == "clock"
+        and shape.parts[1] > 9
+    ):
         return tuple(exact.constant(part) for part in shape.parts)
     return None
 
@@ -223,9 +229,16 @@ def same_sequence(gold: Sequence, answer: Sequence) -> bool:
     """Sets against sets, ordered against ordered of the same brackets; bare commas fit either."""
     pair = {gold.brackets, answer.brackets}
     unordered = "{}" in pair or (pair == {""} and ascending(gold.items))
+    if unordered and len(names_of(gold)) > 1 and not names_of(answer):
+        unordered = False  # 1, 2 answers x = 1, y = 2, and 2, 1 does not
     if unordered:
         return pair <= {"{}", ""} and same_set(gold.items, answer.items)
     return (len(pair) == 1 or "" in pair) and same_items(gold.items, answer.items)
+
+
+def names_of(sequence: Sequence) -> set[str]:
+    """The names that items of the form `x = 1` assign to."""
+    return {item.name for item in sequence.items if isinstance(item, Equation) and item.name}
 
 
 def same_set(gold: tuple[Form, ...], answer: tuple[Form, ...]) -> bool:

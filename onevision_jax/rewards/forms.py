@@ -121,6 +121,11 @@ EQUALS = re.compile(
 DECIMAL = re.compile(
     r"[-+]?\s*(\d*)\.(\d+)(?:\s*(?:\*|\\times|\\cdot|x)\s*10\s*(?:\^|\*\*)\s*\{?\s*(-?\d{1,4})\s*\}?|[eE]([-+]?\d{1,4}))?"
 )
+SCALE_VALUES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "dozen": 12}
+SCALE_VALUES |= {"trillion": 10**12, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
+SCALE = re.compile(
+    r"(hundred|thousand|million|billion|trillion|dozen|百|千(?!克|米)|万|亿)\s*", re.I
+)
 PRODUCT = re.compile(r"\d{1,9}(?:\s*(?:\\times|\*|[xX]|\\cdot)\s*\d{1,9}){1,4}")
 
 
@@ -355,10 +360,13 @@ def read_quantity(text: str, letters: bool) -> Quantity | Infinite:
         text = f"{money[1]}{text[money.end() :]} {money[2] if money.end() else ''}"
     value, end = parse(text, letters)
     head, tail = text[:end].strip(), text[end:].strip()
+    scale = SCALE.match(tail)
+    if scale:  # 5 million, 5万
+        value, tail = value * exact.constant(SCALE_VALUES[scale[1].lower()]), tail[scale.end() :]
     unit = parse_unit(tail) if tail else None
     if tail and (unit is None or (letters and unit.label)):
         raise Unreadable(f"{tail[:40]!r} after the number is no unit")
-    step, places = printed(head)
+    step, places = (Fraction(0), 0) if scale else printed(head)
     factors = tuple(sorted(map(int, re.findall(r"\d+", head)))) if PRODUCT.fullmatch(head) else ()
     return Quantity(value, unit, step, places, () if "10^" in head.replace(" ", "") else factors)
 

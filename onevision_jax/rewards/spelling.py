@@ -158,7 +158,7 @@ CJK_DIGITS = dict(
 CJK_UNITS = {"十": 10, "百": 100, "千": 1000}
 CJK_LARGE = {"万": 10**4, "亿": 10**8}
 CJK_NUMBER = re.compile(
-    r"(负?)([零〇一二两三四五六七八九十百千万亿]{1,20})(?:点([零〇一二三四五六七八九]{1,20}))?"
+    r"(?<![\d.零〇一二两三四五六七八九十百千万亿])(负?)([零〇一二两三四五六七八九十百千万亿]{1,20})(?:点([零〇一二三四五六七八九]{1,20}))?"
 )
 CJK_FRACTION = re.compile(
     r"(负?)([零一二三四五六七八九十百千万]{1,12})分之([零一二三四五六七八九十百千万]{1,12})"
@@ -250,7 +250,7 @@ CJK_SPACE = re.compile(r"(?<=[\u4e00-\u9fff]) +| +(?=[\u4e00-\u9fff])")
 def fold(text: str) -> str:
     """Text for comparing as words: case, articles, layout, end punctuation do not count."""
     text = COMMAND.sub(r" \1 ", tidy(text)).casefold()
-    text = re.sub(r"[\"'`!?,;\ue001]", " ", re.sub(r"[{}_]", "", text))
+    text = re.sub(r"[\"'`?,;\ue001]|(?<!\d)!", " ", re.sub(r"[{}_]", "", text))
     text = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text)
     text = CJK_SPACE.sub("", " ".join(text.split()).rstrip(" ."))
     text = LEAD_IN.sub("", text)

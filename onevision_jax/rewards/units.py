@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from onevision_jax.rewards.spelling import SCALES, WORD_VALUES
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -120,6 +122,8 @@ NOT_A_LABEL = {
     "because", "since", "which", "then", "to", "equals", "plus", "minus", "times", "either",
     "neither", "possibly", "probably", "perhaps", "unless", "except", "wrong", "correct",
 }  # fmt: skip
+NOT_A_LABEL |= set(WORD_VALUES) | set(SCALES) | {"squared", "cubed", "over", "point", "factorial"}
+NOT_A_LABEL |= {"half", "halves", "third", "thirds", "quarter", "quarters", "tenths", "hundredths"}
 LABEL_WORDS = 3
 
 

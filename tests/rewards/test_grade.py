@@ -37,6 +37,20 @@ def test_choice_without_options_goes_by_letter():
     assert grade("<answer>C</answer>", "D", answer_kind="choice").verdict == "wrong"
 
 
+def test_a_letter_on_a_line_of_its_own():
+    choices = ("cat", "dog", "cow")
+    for text, verdict in [
+        ("B\n\nBecause it barks.", "correct"),
+        ("(B)\nIt barks.", "correct"),
+        ("**B**\nIt barks.", "correct"),
+        ("C\nIt moos.", "wrong"),
+        ("B\nor C", "wrong"),
+        ("B\ncat", "wrong"),
+    ]:
+        graded = grade(f"<answer>{text}</answer>", "B", answer_kind="choice", choices=choices)
+        assert graded.verdict == verdict, (text, graded)
+
+
 def test_options_that_are_variables():
     choices = ("$a$", "$b$", "$c$", "$A$")
     assert grade("<answer>$b$</answer>", "B", answer_kind="choice", choices=choices) == Grade(
