@@ -164,6 +164,8 @@ class BatchIterator(Iterator[Batch]):
     def __next__(self) -> Batch:
         taken = {shard: self._take(shard) for shard in self._shards}
         if all(group is None for group in taken.values()):
+            if self.num_examples == 0 and len(self._shards) == self._pipeline.config.num_shards:
+                raise InputError(f"no record can be used: {self.dropped}; check the data")
             raise StopIteration
         for shard, group in taken.items():
             if group is not None:

@@ -85,6 +85,8 @@ class PromptIterator(Iterator[Prompt]):
             )
             self.num_prompts += 1
             return prompt
+        if self.num_prompts == 0 and len(self._states) == self._config.num_shards:
+            raise InputError(f"no record can be used: {self.dropped}; check the data")
         raise StopIteration
 
     @property

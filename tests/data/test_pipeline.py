@@ -91,10 +91,10 @@ def test_same_run_same_bytes(pipeline, reference):
         assert_equal(batch, expected)
 
 
-def test_killed_and_resumed_at_50_points(pipeline, reference):
+def test_killed_and_resumed_at_50_points(pipeline):
     """Stops at 50 random points in one run; each time only the JSON state survives."""
     rng = np.random.default_rng(0)
-    long = change(pipeline, num_epochs=None)
+    long = change(pipeline, num_epochs=None, rows_per_batch=4)
     expected = long.batches()
     batches, kills = long.batches(), 0
     state = json.dumps(batches.get_state())
@@ -106,7 +106,7 @@ def test_killed_and_resumed_at_50_points(pipeline, reference):
         assert_equal(next(batches), next(expected))
     assert len(state) < 4000
     assert batches.num_examples == expected.num_examples
-    assert batches.num_batches == expected.num_batches > len(reference)
+    assert batches.num_batches == expected.num_batches > 50
 
 
 def test_resume_at_every_point_of_a_finite_run(pipeline, reference):
@@ -234,9 +234,8 @@ def test_unshuffled_order_is_that_of_the_file(pipeline):
 # Workers.
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_workers_change_nothing(pipeline, reference, num_workers):
-    with change(pipeline, num_workers=num_workers).batches() as batches:
+def test_workers_change_nothing(pipeline, reference):
+    with change(pipeline, num_workers=1).batches() as batches:
         for expected, state in reference[:6]:
             assert_equal(next(batches), expected)
             assert json.dumps(batches.get_state()) == state
@@ -434,6 +433,18 @@ def test_nothing_usable_is_one_clear_error(tmp_path, processor):
     )
     with pytest.raises(InputError, match=r"all unusable: 1000 x row .*line \d"):
         next(pipeline.batches())
+
+
+def test_nothing_usable_in_one_epoch_is_one_clear_error(pipeline, records):
+    packing = dataclasses.replace(CONFIG.packing, tokens_per_row=20)
+    short = change(pipeline, num_epochs=1, packing=packing)
+    with pytest.raises(InputError, match=r"no record can be used: 61 x too long .*lengthen the"):
+        next(short.batches())
+    with pytest.raises(InputError, match="no record can be used: 61 x too long"):
+        next(short.prompts())
+    few = dataclasses.replace(pipeline, source=RecordSource(records[:1]))
+    last = change(few, num_epochs=1).batches(process_index=3, process_count=4)
+    assert next(last, None) is None  # Another process has the only record.
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "  \n \n"])
