@@ -1,0 +1,153 @@
+"""`onevision eval`: score a checkpoint, or stored answers, with the strict grader."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+EXAMPLE = """examples:
+  onevision synth --out data --num 2000 --seed 0
+  onevision eval run --task generic --data data/test.jsonl --checkpoint runs/sft --out scores
+  onevision eval regrade --task generic --data test.jsonl --outputs answers.jsonl --out scores"""
+TASKS = ("generic",)
+MODES = ("strict",)
+
+
+def register(subparsers: Any) -> None:
+    """Add the verb's parser."""
+    parser = subparsers.add_parser(
+        "eval",
+        description="Score answers with the grader that also rewards rollouts. Writes\n"
+        "results.json (counts, Wilson intervals, by tier, subject, source, family) and\n"
+        "items.jsonl (every answer, what was read from it, the verdict and why).",
+        epilog=EXAMPLE,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    run = actions.add_parser("run", help="ask a checkpoint; resumable", epilog=EXAMPLE)
+    regrade = actions.add_parser("regrade", help="grade stored answers", epilog=EXAMPLE)
+    for one in (run, regrade):
+        add = one.add_argument
+        add("--task", required=True, choices=TASKS, help="generic: any JSONL of id and answer")
+        add("--data", required=True, type=Path, metavar="PATH", help="JSONL file of questions")
+        add("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+        add("--mode", choices=MODES, default="strict", help="of grading")
+        add("--limit", type=int, metavar="N", help="only the first N questions")
+    add = run.add_argument
+    add("--checkpoint", required=True, metavar="D", help="Hugging Face folder, checkpoint, workdir")
+    add(
+        "--images",
+        choices=("real", "blank", "none"),
+        default="real",
+        help="what the model is shown: the images, grey ones of the same size, or none",
+    )
+    add("--max-new-tokens", type=int, default=512, metavar="N", help="default 512")
+    add("--temperature", type=float, default=0.0, help="0 = greedy (default)")
+    add("--seed", type=int, default=0, help="of the draws (default 0)")
+    add("--rows", type=int, default=16, metavar="N", help="answers made at a time (default 16)")
+    add("--instruction", default="", metavar="TEXT", help="last line of every prompt")
+    add("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
+    regrade.add_argument(
+        "--outputs",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="JSONL of id, response and, where known, finish_reason",
+    )
+
+
+def run(args: Namespace) -> int:
+    """Answer or read answers, grade them, write both files, print the table."""
+    from onevision_jax.errors import InputError
+    from onevision_jax.evaluation import grade_responses, read_questions, summarise, table
+
+    if args.limit is not None and args.limit < 1:
+        raise InputError(f"--limit is {args.limit}; give 1 or more")
+    questions = read_questions(args.data, args.limit)
+    args.out.mkdir(parents=True, exist_ok=True)
+    made, responses = (_ask if args.action == "run" else _read)(args, questions)
+    rows = grade_responses(questions, responses)
+    results = summarise(
+        questions, rows, task=args.task, mode=args.mode, data=str(args.data), **made
+    )
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (args.out / "items.jsonl").write_text("".join(lines), encoding="utf-8")
+    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
+    (args.out / "results.json").write_text(text, encoding="utf-8")
+    print("\n".join(table(results)))
+    print(f"wrote {args.out / 'results.json'} and items.jsonl")
+    return 0
+
+
+def _ask(args: Namespace, questions: Any) -> tuple[dict[str, Any], Any]:
+    """How the answers were made, and the answers of the checkpoint."""
+    import jax
+
+    from onevision_jax.errors import InputError
+    from onevision_jax.evaluation import AnswerConfig, answer
+    from onevision_jax.rollout import Sampling
+
+    if args.rows < 1 or args.max_new_tokens < 1:
+        raise InputError("--rows and --max-new-tokens must be 1 or more")
+    dtype = args.dtype
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    config = AnswerConfig(
+        checkpoint=args.checkpoint,
+        images=args.images,
+        sampling=Sampling(temperature=args.temperature),
+        max_new_tokens=args.max_new_tokens,
+        rows=args.rows,
+        seed=args.seed,
+        instruction=args.instruction,
+        dtype=dtype,
+    )
+    made = {"checkpoint": args.checkpoint, "images": args.images, "temperature": args.temperature}
+    return made, answer(questions, config, args.out, _progress())
+
+
+def _progress() -> Any:
+    """Lines on stderr: done, rate, time left (the first batch compiles)."""
+    first: list[tuple[int, float]] = []
+
+    def show(done: int, total: int) -> None:
+        now = time.monotonic()
+        first.append((done, now))
+        begun, since = first[min(1, len(first) - 1)]
+        left = ""
+        if done > begun:
+            rate = (done - begun) / (now - since)
+            left = f", {rate:.1f} answers/s, {(total - done) / rate:.0f} s left"
+        print(f"{done} of {total} answered{left}", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _read(args: Namespace, questions: Any) -> tuple[dict[str, Any], Any]:
+    """Where the answers came from, and the stored answers."""
+    from onevision_jax.data.record import read_rows
+    from onevision_jax.errors import InputError
+    from onevision_jax.evaluation import Response
+
+    if not args.outputs.is_file():
+        raise InputError(f"{args.outputs} is no file; give a JSONL file of id and response")
+    known = {question.id for question in questions}
+    responses: dict[str, Response] = {}
+    for number, row in read_rows(args.outputs):
+        where = f"{args.outputs}, line {number}"
+        name, text, finish = str(row.get("id")), row.get("response"), row.get("finish_reason")
+        if not isinstance(text, str):
+            raise InputError(f"{where}: field 'response' must be a string")
+        if finish is not None and not isinstance(finish, str):
+            raise InputError(f"{where}: field 'finish_reason' must be a string or null")
+        if name not in known:
+            if args.limit is not None:
+                continue  # An answer to a question beyond the limit.
+            raise InputError(
+                f"{where}: id {name!r} is not in {args.data}; give the data it answers"
+            )
+        if name in responses:
+            raise InputError(f"{where}: id {name!r} repeats; give one answer for each question")
+        responses[name] = Response(text=text, finish_reason=finish)
+    return {"outputs": str(args.outputs)}, responses
