@@ -1,0 +1,266 @@
+"""Supervised fine-tuning: minimise -log p(response token | everything before it).
+
+The loss of a step is the weighted mean over all response tokens of the whole batch, on all devices
+and in all parts of an accumulated step; prompt, image and padding tokens weigh nothing. Attention
+stays inside each example of a packed row. No dropout, no label smoothing, no auxiliary loss.
+
+A run is its workdir: starting it again goes on from the newest checkpoint.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from onevision_jax import config as settings
+from onevision_jax.convert import load_model
+from onevision_jax.errors import InputError
+from onevision_jax.model import ModelOptions, QwenVL, QwenVLConfig, abstract, from_folder
+from onevision_jax.parallel import ShardingRules, make_mesh, on_mesh
+from onevision_jax.parallel.prefetch import HostBatches, Prefetch
+from onevision_jax.train.losses import cross_entropy_sum, split_over
+from onevision_jax.train.metrics import Console, MetricsFile, count_batch
+from onevision_jax.train.optimizer import (
+    OptimizerConfig,
+    make_optimizer,
+    make_schedule,
+    trainable_filter,
+    update,
+)
+from onevision_jax.train.saving import Checkpoints, owned, prepare_workdir
+from onevision_jax.train.state import (
+    TrainState,
+    accumulate,
+    create_state,
+    split_rows,
+    state_shardings,
+)
+from onevision_jax.types import Batch
+
+MAX_SKIPPED = 10  # steps in a row without finite gradients before a run gives up
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """How many devices split the batch (-1 = all that are left) and the matrices."""
+
+    fsdp: int = -1
+    tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything about supervised training but the data."""
+
+    # What to start from: a Hugging Face folder, a checkpoint or another run's workdir.
+    checkpoint: str
+    num_steps: int
+    model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    # Parts a batch is computed in, one after the other; the result does not depend on it.
+    accumulation: int = 1
+    # Steps between checkpoints (the last step is always saved), and how many of them stay.
+    save_every: int = 500
+    keep: int = 2
+    # Steps between lines on the console; metrics.jsonl has every step.
+    log_every: int = 10
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("num_steps", "accumulation", "save_every", "keep", "log_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; give 1 or more")
+
+
+class Trainer:
+    """The compiled step, and the shapes and places of its state."""
+
+    def __init__(self, config: TrainConfig, model_config: QwenVLConfig, rules: ShardingRules):
+        self.config = config
+        self.rules = rules
+        self.num_compiles = 0  # how often the step was traced: once for every shape of a batch
+        schedule = make_schedule(config.optimizer, config.num_steps)
+        self.optimizer = make_optimizer(config.optimizer)
+        shapes = abstract(model_config, config.model)
+        self._trained = trainable_filter(shapes, config.optimizer.freeze)
+        self.graphdef, self.wanted = self.start(shapes)
+        self._split = split_over(rules, model_config.text.vocab_size)
+        self._places = state_shardings(self.wanted, rules)
+        self._step = jax.jit(
+            on_mesh(rules, self._make_step(schedule)),
+            donate_argnums=0,
+            out_shardings=(self._places, rules.replicated()),
+        )
+
+    def start(self, model: QwenVL) -> tuple[Any, TrainState]:
+        """(graphdef, state at step 0); takes over the model's arrays."""
+        return create_state(model, self._trained, self.optimizer, self.rules, self.config.seed)
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        """(next state, numbers of the step); batch: on the mesh. The old state is gone."""
+        return self._step(state, batch)
+
+    def gradients(self, state: TrainState, batch: Batch) -> tuple[jax.Array, Any]:
+        """(loss, gradients in float32), to be traced under `on_mesh`."""
+        if batch.loss_weights is None:
+            raise InputError("the batch has no loss_weights; training needs them")
+        total = batch.loss_weights.sum()
+        total = jnp.where(total > 0, total, 1.0)
+
+        def loss(model: QwenVL, part: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return cross_entropy_sum(model, part, self._split) / total, {}
+
+        parts = split_rows(batch, self.config.accumulation, self.rules)
+        value, _, grads = accumulate(loss, self.graphdef, state, parts, self._places.trainable)
+        return value, grads
+
+    def _make_step(self, schedule: Callable[[Any], Any]) -> Callable:
+        def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+            self.num_compiles += 1
+            loss, grads = self.gradients(state, batch)
+            rate = schedule(state.step)
+            params, moments, norm = update(
+                self.optimizer,
+                self.config.optimizer.clip_norm,
+                rate,
+                state.trainable,
+                state.optimizer,
+                grads,
+            )
+            after = dataclasses.replace(
+                state, step=state.step + 1, trainable=params, optimizer=moments
+            )
+            numbers: dict[str, Any] = {
+                "loss": loss,
+                "grad_norm": norm,
+                "lr": rate,
+                **count_batch(batch),
+            }
+            return after, numbers
+
+        return step
+
+
+def train(
+    config: TrainConfig,
+    workdir: Path,
+    make_batches: Callable[[ShardingRules], HostBatches],
+    say: Callable[[str], None] = print,
+) -> None:
+    """Trains to `num_steps`, or until the batches end; goes on where the workdir stands.
+
+    make_batches: from the mesh to this process's batches, such as those of `data.Pipeline`.
+    Raises InputError when workdir, checkpoint and settings do not go together.
+    """
+    with owned(workdir):
+        rules = ShardingRules(make_mesh(fsdp=config.mesh.fsdp, tensor=config.mesh.tensor))
+        model_config = from_folder(prepare_workdir(workdir, config.checkpoint))
+        settings.write(config, workdir / "config.json")
+        trainer = Trainer(config, model_config, rules)
+        checkpoints = Checkpoints(workdir, config.keep)
+        try:
+            batches = Prefetch(make_batches(rules), rules)
+            state = _restore_or_start(trainer, checkpoints, batches, say)
+            metrics = MetricsFile(workdir / "metrics.jsonl", int(state.step))
+            try:
+                _loop(trainer, state, batches, checkpoints, metrics, say)
+            finally:
+                metrics.close()
+        finally:
+            checkpoints.close()
+
+
+def _restore_or_start(
+    trainer: Trainer, checkpoints: Checkpoints, batches: Prefetch, say: Callable[[str], None]
+) -> TrainState:
+    config, latest = trainer.config, checkpoints.latest
+    if latest is not None:
+        state, position = checkpoints.restore(latest, trainer.wanted)
+        batches.set_state(position)
+        say(f"going on from {checkpoints.folder / str(latest)}")
+        return state
+    model = load_model(
+        config.checkpoint,
+        options=config.model,
+        dtype=config.model.param_dtype,
+        shardings_for=trainer.rules.params,
+    )
+    say(f"starting from {config.checkpoint}")
+    return trainer.start(model)[1]
+
+
+def _loop(
+    trainer: Trainer,
+    state: TrainState,
+    batches: Prefetch,
+    checkpoints: Checkpoints,
+    metrics: MetricsFile,
+    say: Callable[[str], None],
+) -> None:
+    """Steps, one ahead of the numbers: while a step runs, the one before it is reported."""
+    config = trainer.config
+    console = Console(config.num_steps, config.log_every, say)
+    report = _Report(trainer, console, metrics)
+    step = first = int(state.step)
+    while step < config.num_steps:
+        began = time.monotonic()
+        try:
+            batch = next(batches)
+        except StopIteration:
+            say(f"the data ended after step {step} of {config.num_steps}")
+            break
+        waited = time.monotonic() - began
+        state, numbers = trainer.step(state, batch)
+        step += 1
+        report.flush()
+        report.pending = (step, numbers, waited)
+        if step % config.save_every == 0 or step == config.num_steps:
+            report.flush()
+            checkpoints.save(step, state, batches.get_state())
+    report.flush()
+    if step == first:
+        say(f"nothing to do: step {step} of {config.num_steps} is done")
+    elif checkpoints.latest != step and step != config.num_steps and step % config.save_every:
+        checkpoints.save(step, state, batches.get_state())
+    checkpoints.wait()
+
+
+class _Report:
+    """Turns the numbers of a finished step into a row of metrics and a line on the console."""
+
+    def __init__(self, trainer: Trainer, console: Console, metrics: MetricsFile):
+        self.pending: tuple[int, dict[str, jax.Array], float] | None = None
+        self._trainer, self._console, self._metrics = trainer, console, metrics
+        self._last = time.monotonic()
+        self._skipped = 0
+
+    def flush(self) -> None:
+        """Waits for the pending step, if there is one, and reports it."""
+        if self.pending is None:
+            return
+        (step, numbers, waited), self.pending = self.pending, None
+        values = {name: value.item() for name, value in jax.device_get(numbers).items()}
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        row = {
+            "step": step,
+            **values,
+            "tokens_per_second": round(values["tokens"] / seconds, 1),
+            "step_seconds": round(seconds, 4),
+            "data_seconds": round(waited, 4),
+            "compiles": self._trainer.num_compiles,
+        }
+        self._metrics.write(row)
+        self._console.step(row)
+        self._skipped = 0 if np.isfinite(values["grad_norm"]) else self._skipped + 1
+        if self._skipped >= MAX_SKIPPED:
+            raise InputError(
+                f"the gradients of the last {MAX_SKIPPED} steps (to step {step}) were not finite "
+                "and were skipped; lower optimizer.peak_lr or look at the data of these steps"
+            )
