@@ -60,7 +60,7 @@ def test_every_import_of_the_library_is_declared():
         declared = base | peers if path.parent.name == "bench" else base
         for root in set(imported_roots(path)) - sys.stdlib_module_names:
             if not root.startswith("onevision_"):
-                names = {canonicalize_name(name) for name in owners.get(root, [])}
+                names = {canonicalize_name(name) for name in owners.get(root, [root])}
                 assert names & declared, f"{path.name} imports {root}: declare it in pyproject.toml"
 
 
