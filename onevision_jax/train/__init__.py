@@ -2,11 +2,12 @@
 
 from onevision_jax.train.losses import cross_entropy_sum, split_over, token_logprobs
 from onevision_jax.train.optimizer import OptimizerConfig
-from onevision_jax.train.sft import MeshConfig, TrainConfig, Trainer, train
+from onevision_jax.train.sft import MeshConfig, SFTConfig, TrainConfig, Trainer, train
 
 __all__ = [
     "MeshConfig",
     "OptimizerConfig",
+    "SFTConfig",
     "TrainConfig",
     "Trainer",
     "cross_entropy_sum",

@@ -6,7 +6,7 @@ Its tokenizer is learned from the texts it will meet, so the vocabulary is small
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -14,6 +14,9 @@ import jax.numpy as jnp
 from onevision_jax.checkpoint import by_path, save_params
 from onevision_jax.checkpoint.folders import ASSETS
 from onevision_jax.checkpoint.publish import new_folder
+from onevision_jax.data.source import Source
+from onevision_jax.data.target import TargetConfig, response_text
+from onevision_jax.errors import InputError
 from onevision_jax.model import ModelOptions, QwenVLConfig, initialise, preset, to_hf
 from onevision_jax.processor.tiny import train_tokenizer, write_processor_files
 
@@ -30,6 +33,16 @@ class ScratchConfig:
     max_pixels: int = 28 * 28 * 64
     init_scale: float = 0.02
     seed: int = 0
+
+
+def scratch_texts(source: Source, target: TargetConfig, most: int = 2000) -> Iterator[str]:
+    """What the tokenizer learns from: questions and responses of up to `most` records."""
+    for index in range(min(len(source), most)):
+        try:
+            record = source[index]
+            yield f"{record.question}\n{response_text(record, target)}"
+        except InputError:
+            continue  # The pipeline leaves the record out too, counts it and says why.
 
 
 def write_scratch(

@@ -18,11 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from onevision_jax import config as settings
-from onevision_jax.convert import load_model
+from onevision_jax.convert import load_model, read_assets_folder
+from onevision_jax.data.pipeline import BatchIterator, Pipeline
+from onevision_jax.data.settings import PipelineConfig
+from onevision_jax.data.source import JsonlSource
 from onevision_jax.errors import InputError
 from onevision_jax.model import ModelOptions, QwenVL, QwenVLConfig, abstract, from_folder
 from onevision_jax.parallel import ShardingRules, make_mesh, on_mesh
-from onevision_jax.parallel.prefetch import HostBatches, Prefetch
+from onevision_jax.parallel.prefetch import HostBatches, Prefetch, data_process
+from onevision_jax.processor import Processor
 from onevision_jax.train.losses import cross_entropy_sum, split_over
 from onevision_jax.train.metrics import Console, MetricsFile, count_batch
 from onevision_jax.train.optimizer import (
@@ -33,6 +37,7 @@ from onevision_jax.train.optimizer import (
     update,
 )
 from onevision_jax.train.saving import Checkpoints, owned, prepare_workdir
+from onevision_jax.train.scratch import ScratchConfig, scratch_texts, write_scratch
 from onevision_jax.train.state import (
     TrainState,
     accumulate,
@@ -76,6 +81,50 @@ class TrainConfig:
         for name in ("num_steps", "accumulation", "save_every", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; give 1 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SFTConfig(TrainConfig):
+    """A whole run of supervised fine-tuning, data included (`onevision sft`)."""
+
+    # JSONL files of records, such as those of `onevision synth`.
+    data: tuple[str, ...]
+    pipeline: PipelineConfig = dataclasses.field(default_factory=PipelineConfig)
+    # Bounds on the size of images; None takes those of the checkpoint's processor.
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    # Where `checkpoint` does not exist yet: make a small random model with its own tokenizer there.
+    scratch: ScratchConfig | None = None
+
+
+def run(config: SFTConfig, workdir: Path, say: Callable[[str], None] = print) -> None:
+    """`train` on the records of the config, packed."""
+    source = JsonlSource(config.data)
+    if config.scratch is not None and not Path(config.checkpoint).exists():
+        say(f"making a model from nothing in {config.checkpoint}")
+        texts = scratch_texts(source, config.pipeline.target)
+        write_scratch(config.checkpoint, texts, config.scratch)
+    processor = Processor.from_folder(
+        read_assets_folder(config.checkpoint),
+        min_pixels=config.min_pixels,
+        max_pixels=config.max_pixels,
+    )
+    pipeline = Pipeline(source, processor, config.pipeline)
+    say(str(pipeline))
+    opened: list[BatchIterator] = []
+
+    def make_batches(rules: ShardingRules) -> BatchIterator:
+        index, count = data_process(rules)
+        opened.append(pipeline.batches(process_index=index, process_count=count))
+        return opened[0]
+
+    try:
+        train(config, workdir, make_batches, say)
+    finally:
+        for batches in opened:
+            if batches.dropped.total():
+                say(f"records left out: {batches.dropped}")
+            batches.close()
 
 
 class Trainer:
