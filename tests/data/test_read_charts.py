@@ -25,10 +25,13 @@ def read_chart(drawing, difficulty):
             (label,) = above
             (mark,) = [p for middle, p in middles if abs(middle - x) <= 2]
             rows.append((name, int(label.text), mark))
-        heights = {value: top_of(mark) for _, value, mark in rows}
-        # The number belongs to the height: 5 points a unit, the same floor for all.
-        floors = {round(top + value * 5 * drawing.scale) for value, top in heights.items()}
-        assert max(floors) - min(floors) <= 1
+        (base,) = [
+            p.points[0][1]
+            for p in drawing.primitives
+            if p.kind == "line" and p.width > 1 and p.fill == "black"
+        ]
+        for _, value, mark in rows:  # The number is the height, at 5 points a unit.
+            assert abs(base - top_of(mark) - 5 * value * drawing.scale) <= 1
         return "\n".join(["name,value", *(f"{name},{value}" for name, value, _ in rows)])
     title = min((p for p in texts), key=lambda p: p.points[0][1]).text
     ticks = sorted(

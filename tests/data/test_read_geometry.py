@@ -198,7 +198,7 @@ def solve(kind, text, forms):
     }
     angle = dict(re.findall(r"Angle\((\w)\)\),(\d+)\)", forms))
     angle = {name: int(value) for name, value in angle.items()}
-    asked = re.findall(r"\b[A-Z]+\b", text)[-1]
+    asked = (re.findall(r"\b[A-Z]+\b", text) or [""])[-1]
     shape = re.search(r"(Triangle|Rectangle|Quadrilateral)\(([\w,]+)\)", forms)
     names = shape[2].split(",") if shape else []
     if kind in ("third_angle", "fourth_angle"):

@@ -12,7 +12,7 @@ import math
 from onevision_jax.data.synthetic.drawing import Drawing, Point
 
 UNIT = 7  # points
-ANGLE_FONT = 0.85  # of the font of other labels
+ANGLE_FONT = 0.84  # of the font of other labels
 Grid = tuple[int, int]
 
 
