@@ -1,0 +1,35 @@
+"""`onevision sft`: supervised fine-tuning from a config file."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+EXAMPLE = """examples:
+  onevision synth --out data/debug --num 600 --seed 0
+  onevision sft --config configs/sft_debug.py --workdir runs/sft_debug
+  onevision sft --config configs/sft_3b.py --workdir runs/3b --config.optimizer.peak_lr=2e-5"""
+
+
+def register(subparsers: Any) -> None:
+    """Add the verb's parser."""
+    parser = subparsers.add_parser(
+        "sft",
+        description="Train on records with images, packed, on all devices. Writes D/metrics.jsonl\n"
+        "and D/checkpoints/STEP; the same command goes on from the newest checkpoint, and\n"
+        "D is accepted wherever a checkpoint is.",
+        epilog=EXAMPLE,
+    )
+    parser.add_config()
+    parser.add_argument("--workdir", required=True, metavar="D", help="folder of the run")
+
+
+def run(args: Namespace) -> int:
+    """Show the settings, then train."""
+    from onevision_jax.config import describe, load
+    from onevision_jax.train.sft import SFTConfig
+    from onevision_jax.train.sft import run as run_sft
+
+    config = load(SFTConfig, args.config, args.overrides)
+    print(describe(config))
+    run_sft(config, Path(args.workdir), lambda line: print(line, flush=True))
+    return 0
