@@ -1,6 +1,7 @@
 """`onevision doctor`: what this machine has, what runs on it, what is missing and how to add it."""
 
 import glob
+import importlib
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ SHOWN_PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
     "numpy", "tokenizers", "pillow", "safetensors", "jinja2",
 )  # fmt: skip
+OPS = ("attention", "logprob")  # packages of onevision_kernels, each with `implementations()`
 # Device files that show an accelerator jax may not be using, and the extra that lets it.
 ACCELERATOR_FILES = {"cuda": "/dev/nvidia[0-9]*", "tpu": "/dev/accel[0-9]*"}
 EXAMPLE = """example:
@@ -28,7 +30,7 @@ def register(subparsers: Any) -> None:
     """Add the verb's parser."""
     parser = subparsers.add_parser(
         "doctor",
-        description="Devices, versions, attention implementations, and extras with the command\n"
+        description="Devices, versions, kernel implementations, and extras with the command\n"
         "that adds them. Exits with 1 if something needed is missing or broken.",
         epilog=EXAMPLE,
     )
@@ -46,7 +48,7 @@ def examine() -> dict[str, Any]:
     """Everything the verb tells, as one JSON-able object."""
     problems = [f"needs the package {line}" for line in unmet_requirements(PROJECT)]
     devices, trouble = find_devices()
-    attention, more_trouble = find_attention()
+    ops = {op: find_implementations(op) for op in OPS}
     return {
         "onevision_jax": __version__,
         "python": platform.python_version(),
@@ -55,9 +57,9 @@ def examine() -> dict[str, Any]:
         "host_memory_bytes": host_memory(),
         "packages": {name: installed_version(name) for name in SHOWN_PACKAGES},
         "devices": devices,
-        "attention": attention,
+        **{op: found for op, (found, _) in ops.items()},
         "extras": find_extras(),
-        "problems": problems + trouble + more_trouble,
+        "problems": problems + trouble + [line for _, lines in ops.values() for line in lines],
     }
 
 
@@ -151,14 +153,12 @@ def chosen_by_user() -> bool:
     return bool(os.environ.get("JAX_PLATFORMS"))
 
 
-def find_attention() -> tuple[dict[str, str], list[str]]:
-    """Attention implementation -> "active", "available" or why not; and what is wrong."""
+def find_implementations(op: str) -> tuple[dict[str, str], list[str]]:
+    """Implementation of an op -> "active", "available" or why not; and what is wrong."""
     try:
-        from onevision_kernels.attention import implementations
-
-        return implementations(), []
+        return importlib.import_module(f"onevision_kernels.{op}").implementations(), []
     except Exception as error:
-        return {}, [f"attention does not load: {error}"]
+        return {}, [f"{op} does not load: {error}"]
 
 
 def gibibytes(size: int | None) -> str:
@@ -174,7 +174,7 @@ def render(report: dict[str, Any]) -> str:
         ("host", f"{report['cpus']} CPUs, {gibibytes(report['host_memory_bytes'])}"),
         *((name, version or "missing") for name, version in report["packages"].items()),
         *(("device", line) for line in device_lines(report["devices"])),
-        *(("attention", f"{name}: {state}") for name, state in report["attention"].items()),
+        *((op, f"{name}: {state}") for op in OPS for name, state in report[op].items()),
     ]
     for name, extra in report["extras"].items():
         state = f"missing {', '.join(extra['missing'])}" if extra["missing"] else "present"

@@ -22,7 +22,7 @@ from onevision_jax.cli.parser import Parser
 VERBS = (
     ("bench", "time generation, ours beside transformers"),
     ("convert", "weights between Hugging Face folders and checkpoints, both ways"),
-    ("doctor", "devices, versions, attention implementations and missing extras"),
+    ("doctor", "devices, versions, kernel implementations and missing extras"),
     ("eval", "score a checkpoint or stored answers, with error bars"),
     ("generate", "one answer to a prompt with images, streamed"),
     ("sft", "supervised fine-tuning on packed records, sharded and resumable"),

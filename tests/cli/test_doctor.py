@@ -25,10 +25,11 @@ def test_report_matches_this_process(report):
     assert report["problems"] == []
 
 
-def test_one_attention_implementation_is_active(report):
-    active = [name for name, state in report["attention"].items() if state.startswith("active")]
+@pytest.mark.parametrize("op", ["attention", "logprob"])
+def test_one_implementation_of_each_op_is_active(report, op):
+    active = [name for name, state in report[op].items() if state.startswith("active")]
     assert len(active) == 1
-    assert all(report["attention"].values())
+    assert all(report[op].values())
 
 
 def test_extras_are_those_of_the_package(report):
