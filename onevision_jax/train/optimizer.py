@@ -1,4 +1,4 @@
-"""AdamW with float32 state, warmup and cosine, clipping by the global norm, frozen paths."""
+"""AdamW or Muon with float32 state, warmup and cosine, clipping by the global norm, frozen paths."""
 
 import dataclasses
 import difflib
@@ -17,6 +17,9 @@ from onevision_jax.errors import InputError
 class OptimizerConfig:
     """How parameters move."""
 
+    # "muon" orthogonalises the momentum of the layers' matrices (Liu et al., arXiv 2502.16982) and
+    # leaves tables, norms, biases, patch embedding and merger to AdamW: for training from nothing.
+    kind: Literal["adamw", "muon"] = "adamw"
     # Highest learning rate; 1e-5 is what R1-Onevision's SFT used.
     peak_lr: float = 1e-5
     # Steps from 0 to the peak: step s (from 0) of the warmup takes peak * (s + 1) / warmup.
@@ -73,7 +76,22 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> Callable[[Any], An
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """AdamW as torch defines it, before the learning rate; `update` feeds it float32 trees."""
+    """AdamW as torch defines it, or Muon; before the learning rate. `update` feeds it float32 trees.
+
+    Muon's steps have the size of AdamW's (root mean square 0.2), so one learning rate serves both.
+    """
+    if config.kind == "muon":
+        return optax.contrib.muon(
+            -1.0,  # the sign and size of a step are left to `update`
+            weight_decay=config.weight_decay,
+            weight_decay_mask=_decays,
+            adam_b1=config.beta1,
+            adam_b2=config.beta2,
+            eps=config.eps,
+            adam_weight_decay=0.0,
+            muon_weight_dimension_numbers=_matrices,
+            consistent_rms=0.2,
+        )
     return optax.chain(
         optax.scale_by_adam(config.beta1, config.beta2, config.eps),
         optax.add_decayed_weights(config.weight_decay, mask=_decays),
@@ -149,3 +167,22 @@ def _decays(params: Any) -> Any:
     return nnx.from_flat_state(
         [(path, leaf.replace(str(path[-1]) not in ("bias", "weight"))) for path, leaf in flat]
     )
+
+
+def _matrices(params: Any) -> Any:
+    """Which axes of a layer's matrix are inputs and which outputs, for Muon; None leaves to AdamW.
+
+    Layers, and the three parts of a joint qkv, are matrices of their own.
+    """
+    return nnx.from_flat_state(
+        [(path, leaf.replace(_as_matrix(path, leaf))) for path, leaf in nnx.to_flat_state(params)]
+    )
+
+
+def _as_matrix(path: tuple[Any, ...], leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
+    axes = leaf.get_metadata()["axes"]
+    if str(path[-1]) != "kernel" or axes[0] != "layers":
+        return None
+    inner = [place for place, name in enumerate(axes) if name not in ("layers", "qkv")]
+    split = -1 if str(path[-2]) == "out" else 1
+    return optax.contrib.MuonDimensionNumbers(tuple(inner[:split]), tuple(inner[split:]))

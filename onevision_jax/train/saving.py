@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from onevision_jax.errors import InputError
 from onevision_jax.train.state import TrainState, all_params
 
 OPTIMIZER, PROGRESS, DATA = "optimizer", "progress", "data"
+# A failed save is gone when nothing of it has come back for so long; looked at so often.
+_QUIET_SECONDS, _LOOK_SECONDS, _GIVE_UP_SECONDS = 1.0, 0.05, 20.0
 
 
 class Checkpoints:
@@ -138,8 +141,7 @@ class Checkpoints:
         # Not raised inside the handler: the error holds arrays whose writers complain when they go.
         self._has_failed = True
         gc.collect()
-        for left in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
-            shutil.rmtree(left, ignore_errors=True)
+        remove_for_good(self.folder, f"{step}.orbax-checkpoint-tmp*")
         known = (n for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if os.strerror(n) in failure)
         number = next(known, None)
         reason = "the disk is full or its quota used up" if number else failure.split("\n")[0][:200]
@@ -147,6 +149,21 @@ class Checkpoints:
             f"{self.folder / str(step)} cannot be written: {reason}; the checkpoints before it are "
             "untouched, and the same command goes on from the newest"
         )
+
+
+def remove_for_good(folder: Path, pattern: str) -> None:
+    """Removes what matches, again and again until nothing comes back.
+
+    Orbax reports the first write that fails; its other threads still end their own, and make the
+    folder anew for it.
+    """
+    give_up_at = time.monotonic() + _GIVE_UP_SECONDS
+    quiet_until = time.monotonic() + _QUIET_SECONDS
+    while time.monotonic() < min(quiet_until, give_up_at):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
+            quiet_until = time.monotonic() + _QUIET_SECONDS
+        time.sleep(_LOOK_SECONDS)
 
 
 def flatten(tree: Any) -> dict[str, Any]:

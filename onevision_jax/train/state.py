@@ -90,6 +90,8 @@ def state_shardings(state: TrainState, rules: ShardingRules) -> TrainState:
     def place(leaf: Any) -> Any:
         if not isinstance(leaf, nnx.Variable):
             return rules.replicated()
+        if not jax.tree.leaves(leaf):
+            return leaf  # what one half of an optimizer leaves to the other
         return leaf.replace(rules.sharding(leaf.get_metadata()["axes"], leaf.shape))
 
     return jax.tree.map(place, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))

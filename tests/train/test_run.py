@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -20,7 +21,7 @@ from onevision_jax.model import from_folder, preset
 from onevision_jax.parallel import ShardingRules, make_mesh
 from onevision_jax.train import Trainer
 from onevision_jax.train.metrics import read_metrics
-from onevision_jax.train.saving import Checkpoints, prepare_workdir
+from onevision_jax.train.saving import Checkpoints, prepare_workdir, remove_for_good
 from onevision_jax.train.scratch import ScratchConfig, write_scratch
 from onevision_jax.train.sft import train
 
@@ -215,3 +216,13 @@ def test_a_full_disk_leaves_the_checkpoint_before(start, whole, copy, small_disk
     checkpoints.close()
     assert [path.name for path in (small_disk / "run" / "checkpoints").iterdir()] == ["4"]
     same_run(whole[0], small_disk / "run", start)
+
+
+def test_what_a_late_writer_leaves_of_a_failed_save_is_removed_too(tmp_path):
+    left = tmp_path / "5.orbax-checkpoint-tmp" / "model"
+    left.mkdir(parents=True)
+    late = threading.Timer(0.3, lambda: left.mkdir(parents=True))
+    late.start()
+    remove_for_good(tmp_path, "5.orbax-checkpoint-tmp*")
+    late.join()
+    assert not list(tmp_path.iterdir())
