@@ -39,6 +39,10 @@ class Batch:
     window_ids: jax.Array  # [B, P] int32; 0 = padding
     targets: jax.Array | None = None  # [B, T] int32: next ids (training)
     loss_weights: jax.Array | None = None  # [B, T] float32: 0 on prompt, image, padding
+    # Reinforcement learning; all belong to `targets`, as loss_weights does.
+    advantages: jax.Array | None = None  # [B, T] float32
+    sampler_logprobs: jax.Array | None = None  # [B, T] float32: when the token was drawn
+    old_logprobs: jax.Array | None = None  # [B, T] float32: before the first update with this batch
 
 
 @_pytree
@@ -54,6 +58,13 @@ class KVCache:
         """The same cache with room for `num_slots` more tokens."""
         more = [(0, 0), (0, 0), (0, num_slots), (0, 0), (0, 0)]
         return dataclasses.replace(self, k=jnp.pad(self.k, more), v=jnp.pad(self.v, more))
+
+    def repeat(self, count: int) -> "KVCache":
+        """Every row `count` times, copies side by side."""
+        if count == 1:
+            return self
+        k, v = (jnp.repeat(full, count, axis=1) for full in (self.k, self.v))
+        return dataclasses.replace(self, k=k, v=v, start=jnp.repeat(self.start, count))
 
 
 @_pytree

@@ -25,6 +25,7 @@ VERBS = (
     ("doctor", "devices, versions, kernel implementations and missing extras"),
     ("eval", "score a checkpoint or stored answers, with error bars"),
     ("generate", "one answer to a prompt with images, streamed"),
+    ("grpo", "reinforcement learning: groups of answers, graded and learnt from"),
     ("sft", "supervised fine-tuning on packed records, sharded and resumable"),
     ("synth", "rendered examples with exact formal text, reasoning and answers"),
 )

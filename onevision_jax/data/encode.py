@@ -75,7 +75,7 @@ class Encode:
         self._check_text({"answer": response})
         response_ids = _guard("text", self.processor.tokenizer.encode, response)
         response_ids = np.append(response_ids, np.int32(self.end_id)).astype(np.int32)
-        return self._respond(self._prompt(record, len(response_ids)), response_ids)
+        return self.respond(self._prompt(record, len(response_ids)), response_ids)
 
     def prompt(self, record: Record) -> Prompt:
         """The prompt of a record, without a response; raises `Rejected`."""
@@ -140,7 +140,7 @@ class Encode:
             "more even at min_pixels; lengthen the rows or lower min_pixels",
         )
 
-    def _respond(self, prompt: Example, response: np.ndarray) -> TrainingExample:
+    def respond(self, prompt: Example, response: np.ndarray) -> TrainingExample:
         """Appends a response to a prompt."""
         num_prompt, num_response = len(prompt.tokens), len(response)
         tokens = np.concatenate([prompt.tokens, response])

@@ -77,15 +77,23 @@ class Generator:
         sampling: Sampling,
         max_new_tokens: int,
         seeds: Sequence[int] | None = None,
+        num_samples: int = 1,
     ) -> list[Completion]:
-        """One completion an example, all in one batch.
+        """`num_samples` completions an example, all in one batch, those of one example together.
 
-        seeds: one a row (default 0, 1, ...); a row's draws depend on its seed alone, not on its
+        A prompt and its images go through the model once, however many samples it has. seeds: one a
+        completion (default 0, 1, ...); what is drawn depends on its seed alone, not on its
         neighbours or its place.
         """
-        state, decoding = self._start(examples, sampling, max_new_tokens, seeds)
+        state, decoding = self._start(examples, sampling, max_new_tokens, seeds, num_samples)
         state = self._more(state, decoding, max_new_tokens)
-        return self._completions(state, len(examples))
+        return self._completions(state, len(examples) * num_samples)
+
+    def use(self, model: QwenVL) -> None:
+        """Answers with the parameters of this model from now on; nothing is copied or compiled."""
+        graphdef, self._params = nnx.split(model)
+        if graphdef != self._graphdef:
+            raise InputError("the model has another shape or options than the one it replaces")
 
     def stream(
         self, example: Example, *, sampling: Sampling, max_new_tokens: int, seed: int = 0
@@ -108,6 +116,7 @@ class Generator:
         sampling: Sampling,
         max_new_tokens: int,
         seeds: Sequence[int] | None,
+        num_samples: int = 1,
     ) -> tuple[DecodeState, Decoding]:
         if not examples:
             raise InputError("there are no prompts to answer; give at least one")
@@ -119,13 +128,16 @@ class Generator:
                 f"a prompt holds token id {largest}, but the model has {self._vocab_size} rows of "
                 "embeddings; use the tokenizer that belongs to the checkpoint"
             )
-        seeds = list(range(len(examples))) if seeds is None else list(seeds)
-        if len(seeds) != len(examples):
-            raise InputError(f"{len(examples)} prompts need as many seeds, got {len(seeds)}")
+        if num_samples < 1:
+            raise InputError(f"num_samples is {num_samples}, expected 1 or more")
+        count = len(examples) * num_samples
+        seeds = list(range(count)) if seeds is None else list(seeds)
+        if len(seeds) != count:
+            raise InputError(f"{count} completions need as many seeds, got {len(seeds)}")
         # Rows must divide over the mesh: the last one is repeated, and its copies are dropped.
         rows = self._rows(len(examples))
         filled = [*examples, *[examples[-1]] * (rows - len(examples))]
-        seeds = [*seeds, *[seeds[-1]] * (rows - len(seeds))]
+        seeds = [*seeds, *[seeds[-1]] * (rows * num_samples - count)]
         arrays = collate(
             filled,
             pad_to_tokens=ladder(max(len(example.tokens) for example in filled)),

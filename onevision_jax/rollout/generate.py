@@ -52,24 +52,28 @@ class Decoding:
 def begin(
     model: QwenVL,
     batch: Batch,
-    next_position_B: jax.Array,
+    next_position: jax.Array,
     keys_B: jax.Array,
     decoding: Decoding,
     max_new_tokens: int,
 ) -> DecodeState:
-    """Runs the prompts and draws the first token.
+    """Runs the prompts and draws the first token of every row.
 
-    batch: left-padded rows, one prompt each. next_position [B]: the first position after each
-    prompt. max_new_tokens: R, the room to reserve.
+    batch: left-padded prompts. next_position: the first position after each prompt.
+    keys [B]: B is a multiple of the prompts; row b continues prompt b // (B / prompts), whose
+    keys and values are computed once. max_new_tokens: R, the room to reserve.
     """
-    B, T = batch.tokens.shape
-    start_B = jnp.sum(batch.segment_ids == 0, axis=1).astype(jnp.int32)
-    output = model(batch, model.empty_cache(start_B, T))
-    tokens_B, logprobs_B = _draw(model, output.hidden[:, -1:], keys_B, jnp.int32(0), decoding)
+    num_prompts, T = batch.tokens.shape
+    B = keys_B.shape[0]
+    start = jnp.sum(batch.segment_ids == 0, axis=1).astype(jnp.int32)
+    output = model(batch, model.empty_cache(start, T))
+    last_B1D = jnp.repeat(output.hidden[:, -1:], B // num_prompts, axis=0)
+    next_position_B = jnp.repeat(next_position, B // num_prompts)
+    tokens_B, logprobs_B = _draw(model, last_B1D, keys_B, jnp.int32(0), decoding)
     room = jnp.full((B, max_new_tokens), decoding.pad_id, jnp.int32)
     assert output.cache is not None
     return DecodeState(
-        cache=output.cache.grow(max_new_tokens),
+        cache=output.cache.repeat(B // num_prompts).grow(max_new_tokens),
         tokens=room.at[:, 0].set(tokens_B),
         logprobs=jnp.zeros((B, max_new_tokens), jnp.float32).at[:, 0].set(logprobs_B),
         lengths=jnp.ones((B,), jnp.int32),

@@ -75,7 +75,8 @@ class Console:
 
     num_steps: int
     every: int
-    say: Callable[[str], None] = print
+    say: Callable[[str], None]
+    describe: Callable[[Mapping[str, Any]], str]  # what a row says besides step and time
 
     def __post_init__(self):
         self._timed: tuple[int, float] | None = None  # first step and when it was done
@@ -96,12 +97,27 @@ class Console:
         if seconds_per_step is not None:
             seconds = (self.num_steps - row["step"]) * seconds_per_step
             left = f"{seconds_per_step:.3g} s/step  ETA {clock(seconds)}"
-        self.say(
-            f"step {row['step']:{width}}/{self.num_steps}  loss {row['loss']:.4f}  "
-            f"grad {row['grad_norm']:.3g}  lr {row['lr']:.2e}  "
-            f"{row['tokens_per_second']:,.0f} tokens/s  {row['patches']:,} patches  "
-            f"padding {row['token_padding']:.0%}  {left}"
-        )
+        step = f"step {row['step']:{width}}/{self.num_steps}"
+        self.say(f"{step}  {self.describe(row)}  {left}")
+
+
+def sft_line(row: Mapping[str, Any]) -> str:
+    """What a step of SFT says on the console."""
+    return (
+        f"loss {row['loss']:.4f}  grad {row['grad_norm']:.3g}  lr {row['lr']:.2e}  "
+        f"{row['tokens_per_second']:,.0f} tokens/s  {row['patches']:,} patches  "
+        f"padding {row['token_padding']:.0%}"
+    )
+
+
+def grpo_line(row: Mapping[str, Any]) -> str:
+    """What a step of GRPO says on the console."""
+    return (
+        f"reward {row['reward']:.3f}  accuracy {row['accuracy']:.0%}  format {row['format']:.0%}  "
+        f"length {row['completion_length']:.0f}  cut {row['clipped_ratio']:.0%}  "
+        f"entropy {row['entropy']:.3f}  grad {row['grad_norm']:.3g}  lr {row['lr']:.2e}  "
+        f"rollout {row['rollout_seconds']:.1f} s  training {row['train_seconds']:.1f} s"
+    )
 
 
 def clock(seconds: float) -> str:

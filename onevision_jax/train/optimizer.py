@@ -1,4 +1,4 @@
-"""AdamW or Muon with float32 state, warmup and cosine, clipping by the global norm, frozen paths."""
+"""AdamW or Muon with float32 state, warmup and cosine, clipping by global norm, frozen paths."""
 
 import dataclasses
 import difflib
@@ -76,7 +76,7 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> Callable[[Any], An
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """AdamW as torch defines it, or Muon; before the learning rate. `update` feeds it float32 trees.
+    """AdamW as torch defines it, or Muon, before the learning rate; fed float32 trees by `update`.
 
     Muon's steps have the size of AdamW's (root mean square 0.2), so one learning rate serves both.
     """

@@ -18,69 +18,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from onevision_jax import config as settings
-from onevision_jax.convert import load_model, read_assets_folder
+from onevision_jax.convert import read_assets_folder
 from onevision_jax.data.pipeline import BatchIterator, Pipeline
 from onevision_jax.data.settings import PipelineConfig
 from onevision_jax.data.source import JsonlSource
 from onevision_jax.errors import InputError
-from onevision_jax.model import ModelOptions, QwenVL, QwenVLConfig, abstract, from_folder
+from onevision_jax.model import QwenVL, from_folder
 from onevision_jax.parallel import ShardingRules, make_mesh, on_mesh
 from onevision_jax.parallel.prefetch import HostBatches, Prefetch, data_process
 from onevision_jax.processor import Processor
-from onevision_jax.train.losses import cross_entropy_sum, split_over
-from onevision_jax.train.metrics import Console, MetricsFile, count_batch
-from onevision_jax.train.optimizer import (
-    OptimizerConfig,
-    make_optimizer,
-    make_schedule,
-    trainable_filter,
-    update,
-)
+from onevision_jax.train.losses import cross_entropy_sum
+from onevision_jax.train.metrics import Console, MetricsFile, count_batch, sft_line
 from onevision_jax.train.saving import Checkpoints, owned, prepare_workdir
 from onevision_jax.train.scratch import ScratchConfig, scratch_texts, write_scratch
-from onevision_jax.train.state import (
-    TrainState,
-    accumulate,
-    create_state,
-    split_rows,
-    state_shardings,
-)
+from onevision_jax.train.settings import TrainConfig
+from onevision_jax.train.setup import Setup
+from onevision_jax.train.state import TrainState, accumulate, split_rows
 from onevision_jax.types import Batch
 
 MAX_SKIPPED = 10  # steps in a row without finite gradients before a run gives up
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MeshConfig:
-    """How many devices split the batch (-1 = all that are left) and the matrices."""
-
-    fsdp: int = -1
-    tensor: int = 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything about supervised training but the data."""
-
-    # What to start from: a Hugging Face folder, a checkpoint or another run's workdir.
-    checkpoint: str
-    num_steps: int
-    model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
-    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
-    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
-    # Parts a batch is computed in, one after the other; the result does not depend on it.
-    accumulation: int = 1
-    # Steps between checkpoints (the last step is always saved), and how many of them stay.
-    save_every: int = 500
-    keep: int = 2
-    # Steps between lines on the console; metrics.jsonl has every step.
-    log_every: int = 10
-    seed: int = 0
-
-    def __post_init__(self):
-        for name in ("num_steps", "accumulation", "save_every", "keep", "log_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; give 1 or more")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,28 +84,17 @@ def run(config: SFTConfig, workdir: Path, say: Callable[[str], None] = print) ->
 
 
 class Trainer:
-    """The compiled step, and the shapes and places of its state."""
+    """The compiled step."""
 
-    def __init__(self, config: TrainConfig, model_config: QwenVLConfig, rules: ShardingRules):
-        self.config = config
-        self.rules = rules
+    def __init__(self, config: TrainConfig, setup: Setup):
+        self.setup = setup
+        self._config = config
         self.num_compiles = 0  # how often the step was traced: once for every shape of a batch
-        schedule = make_schedule(config.optimizer, config.num_steps)
-        self.optimizer = make_optimizer(config.optimizer)
-        shapes = abstract(model_config, config.model)
-        self._trained = trainable_filter(shapes, config.optimizer.freeze)
-        self.graphdef, self.wanted = self.start(shapes)
-        self._split = split_over(rules, model_config.text.vocab_size)
-        self._places = state_shardings(self.wanted, rules)
         self._step = jax.jit(
-            on_mesh(rules, self._make_step(schedule)),
+            on_mesh(setup.rules, self._make_step()),
             donate_argnums=0,
-            out_shardings=(self._places, rules.replicated()),
+            out_shardings=(setup.places, setup.rules.replicated()),
         )
-
-    def start(self, model: QwenVL) -> tuple[Any, TrainState]:
-        """(graphdef, state at step 0); takes over the model's arrays."""
-        return create_state(model, self._trained, self.optimizer, self.rules, self.config.seed)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         """(next state, numbers of the step); batch: on the mesh. The old state is gone."""
@@ -159,39 +104,23 @@ class Trainer:
         """(loss, gradients in float32), to be traced under `on_mesh`."""
         if batch.loss_weights is None:
             raise InputError("the batch has no loss_weights; training needs them")
+        setup = self.setup
         total = batch.loss_weights.sum()
         total = jnp.where(total > 0, total, 1.0)
 
         def loss(model: QwenVL, part: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
-            return cross_entropy_sum(model, part, self._split) / total, {}
+            return cross_entropy_sum(model, part, setup.split) / total, {}
 
-        parts = split_rows(batch, self.config.accumulation, self.rules)
-        value, _, grads = accumulate(loss, self.graphdef, state, parts, self._places.trainable)
+        parts = split_rows(batch, self._config.accumulation, setup.rules)
+        value, _, grads = accumulate(loss, setup.graphdef, state, parts, setup.places.trainable)
         return value, grads
 
-    def _make_step(self, schedule: Callable[[Any], Any]) -> Callable:
+    def _make_step(self) -> Callable:
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
             self.num_compiles += 1
             loss, grads = self.gradients(state, batch)
-            rate = schedule(state.step)
-            params, moments, norm = update(
-                self.optimizer,
-                self.config.optimizer.clip_norm,
-                rate,
-                state.trainable,
-                state.optimizer,
-                grads,
-            )
-            after = dataclasses.replace(
-                state, step=state.step + 1, trainable=params, optimizer=moments
-            )
-            numbers: dict[str, Any] = {
-                "loss": loss,
-                "grad_norm": norm,
-                "lr": rate,
-                **count_batch(batch),
-            }
-            return after, numbers
+            after, numbers = self.setup.after(state, grads)
+            return after, {"loss": loss, **numbers, **count_batch(batch)}
 
         return step
 
@@ -211,40 +140,22 @@ def train(
         rules = ShardingRules(make_mesh(fsdp=config.mesh.fsdp, tensor=config.mesh.tensor))
         model_config = from_folder(prepare_workdir(workdir, config.checkpoint))
         settings.write(config, workdir / "config.json")
-        trainer = Trainer(config, model_config, rules)
+        setup = Setup(config, model_config, rules)
         checkpoints = Checkpoints(workdir, config.keep)
         try:
             batches = Prefetch(make_batches(rules), rules)
-            state = _restore_or_start(trainer, checkpoints, batches, say)
+            state = setup.first_state(checkpoints, batches.set_state, say)
             metrics = MetricsFile(workdir / "metrics.jsonl", int(state.step))
             try:
-                _loop(trainer, state, batches, checkpoints, metrics, say)
+                _loop(config, Trainer(config, setup), state, batches, checkpoints, metrics, say)
             finally:
                 metrics.close()
         finally:
             checkpoints.close()
 
 
-def _restore_or_start(
-    trainer: Trainer, checkpoints: Checkpoints, batches: Prefetch, say: Callable[[str], None]
-) -> TrainState:
-    config, latest = trainer.config, checkpoints.latest
-    if latest is not None:
-        state, position = checkpoints.restore(latest, trainer.wanted)
-        batches.set_state(position)
-        say(f"going on from {checkpoints.folder / str(latest)}")
-        return state
-    model = load_model(
-        config.checkpoint,
-        options=config.model,
-        dtype=config.model.param_dtype,
-        shardings_for=trainer.rules.params,
-    )
-    say(f"starting from {config.checkpoint}")
-    return trainer.start(model)[1]
-
-
 def _loop(
+    config: TrainConfig,
     trainer: Trainer,
     state: TrainState,
     batches: Prefetch,
@@ -253,8 +164,7 @@ def _loop(
     say: Callable[[str], None],
 ) -> None:
     """Steps, one ahead of the numbers: while a step runs, the one before it is reported."""
-    config = trainer.config
-    console = Console(config.num_steps, config.log_every, say)
+    console = Console(config.num_steps, config.log_every, say, sft_line)
     report = _Report(trainer, console, metrics)
     step = first = int(state.step)
     while step < config.num_steps:

@@ -16,7 +16,7 @@ from onevision_jax.convert import load_model
 from onevision_jax.model import ModelOptions
 from onevision_jax.parallel import ShardingRules, make_mesh, place
 from onevision_jax.processor import collate
-from onevision_jax.train import MeshConfig, OptimizerConfig, TrainConfig, Trainer
+from onevision_jax.train import MeshConfig, OptimizerConfig, Setup, TrainConfig, Trainer
 from onevision_jax.types import Batch
 
 pytestmark = pytest.mark.parity
@@ -60,9 +60,9 @@ def test_twenty_steps_have_the_same_loss(pair, examples):
         mesh=MeshConfig(fsdp=1),
     )
     rules = ShardingRules(make_mesh(fsdp=1, devices=jax.devices()[:1]))
-    trainer = Trainer(config, pair.ours.config, rules)
+    trainer = Trainer(config, Setup(config, pair.ours.config, rules))
     model = load_model(pair.folder, options=config.model, shardings_for=rules.params)
-    _, state = trainer.start(model)
+    _, state = trainer.setup.start(model)
 
     theirs = copy.deepcopy(pair.theirs).train()
     plain = [p for n, p in theirs.named_parameters() if n.endswith("bias") or "norm" in n]

@@ -10,7 +10,7 @@ from onevision_jax.data.packing import Packing, join, stack, unpack
 from onevision_jax.errors import InputError
 from onevision_jax.model import from_folder
 from onevision_jax.parallel import ShardingRules, make_mesh, on_mesh, place
-from onevision_jax.train import MeshConfig, OptimizerConfig, Trainer
+from onevision_jax.train import MeshConfig, OptimizerConfig, Setup, Trainer
 from onevision_jax.types import Batch
 
 ONE = MeshConfig(fsdp=1, tensor=1)
@@ -24,15 +24,15 @@ def make_trainer(config):
     size = config.mesh.fsdp * config.mesh.tensor
     mesh = make_mesh(fsdp=config.mesh.fsdp, tensor=config.mesh.tensor, devices=jax.devices()[:size])
     rules = ShardingRules(mesh)
-    return Trainer(config, from_folder(f"{config.checkpoint}/assets"), rules)
+    return Trainer(config, Setup(config, from_folder(f"{config.checkpoint}/assets"), rules))
 
 
 def loss_and_gradients(config, batch):
     """(loss, {path: gradient}) by the code of the training step."""
     trainer = make_trainer(config)
-    rules = trainer.rules
+    rules = trainer.setup.rules
     model = load_model(config.checkpoint, options=config.model, shardings_for=rules.params)
-    _, state = trainer.start(model)
+    _, state = trainer.setup.start(model)
     compute = jax.jit(on_mesh(rules, trainer.gradients))
     loss, grads = compute(state, place(batch, rules.batch(batch)))
     leaves = jax.tree_util.tree_leaves_with_path(grads)

@@ -19,7 +19,7 @@ from onevision_jax.data.record import write_jsonl
 from onevision_jax.errors import InputError
 from onevision_jax.model import from_folder, preset
 from onevision_jax.parallel import ShardingRules, make_mesh
-from onevision_jax.train import Trainer
+from onevision_jax.train import Setup
 from onevision_jax.train.metrics import read_metrics
 from onevision_jax.train.saving import Checkpoints, prepare_workdir, remove_for_good
 from onevision_jax.train.scratch import ScratchConfig, write_scratch
@@ -52,7 +52,7 @@ def whole(data, start, tmp_path_factory):
 
 def wanted(config, start):
     rules = ShardingRules(make_mesh())
-    return Trainer(config, from_folder(start / "assets"), rules).wanted
+    return Setup(config, from_folder(start / "assets"), rules).wanted
 
 
 def same_run(one, other, start):
