@@ -37,13 +37,15 @@ def register(subparsers: Any) -> None:
         metavar="A,B",
         help="of charts, tables, circuits, flowcharts, geometry, scenes (default: all)",
     )
-    add("--difficulty", type=int, choices=(1, 2, 3), default=1, help="default 1")
+    add(
+        "--difficulty", type=int, choices=(0, 1, 2, 3), default=1, help="default 1; 0: 1 held still"
+    )
     add(
         "--size",
         type=parse_count,
         metavar="PX",
         help="side of the images in pixels, at least and by default 84, 168 or 280 "
-        "at difficulty 1, 2 or 3",
+        "at difficulty 0 or 1, 2, 3",
     )
     add(
         "--processes",

@@ -141,7 +141,7 @@ def test_an_empty_folder_is_filled_a_full_one_kept(tmp_path):
         ({"num": 1, "families": ("circuit",)}, "; did you mean circuits?"),
         ({"num": 1, "families": ()}, "name one or more families"),
         ({"num": 1, "families": ("charts", "charts")}, "each once, not 'charts,charts'"),
-        ({"num": 1, "difficulty": 4}, "difficulty is 4; give 1, 2 or 3"),
+        ({"num": 1, "difficulty": 4}, "difficulty is 4; give 0, 1, 2 or 3"),
         ({"num": 1, "size": 83}, "83 pixels a side is not drawn at difficulty 1; give 84 to 2048"),
         ({"num": 1, "difficulty": 3, "size": 84}, "give 280 to 2048"),
         ({"num": 1, "size": 10**6}, "give 84 to 2048"),

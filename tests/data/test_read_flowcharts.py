@@ -100,7 +100,7 @@ def answer(kind, question, text):
     return max(numbers, key=lambda start: run(text, start)[0])
 
 
-@pytest.mark.parametrize("difficulty", [1, 2, 3])
+@pytest.mark.parametrize("difficulty", [0, 1, 2, 3])
 def test_an_independent_reader_agrees(difficulty):
     for index in range(200):
         size = SIDES[difficulty] if index < 150 else SIDES[difficulty] * 2

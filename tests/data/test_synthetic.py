@@ -146,7 +146,7 @@ def test_reasoning_computes_right_and_ends_with_the_answer(family, difficulty):
         assert question.answer in re.findall(r"-?\d[\d/*pi]*|\w+", last), question
         assert question.answer in question.choices or not question.choices
         assert (question.answer_kind == "choice") == bool(question.choices)
-    assert sums > 20 or (family, difficulty) in {("scenes", 1), ("scenes", 2), ("scenes", 3)}
+    assert sums > 20 or family == "scenes"
 
 
 @pytest.mark.parametrize(("family", "difficulty"), EVERY)
@@ -173,7 +173,7 @@ def test_difficulty_one_is_short(family):
 
 @pytest.mark.parametrize(("family", "difficulty"), EVERY)
 def test_difficulty_grows(family, difficulty):
-    if difficulty == 1:
+    if difficulty <= 1:  # 0 is 1, held still.
         return
     harder, easier = (
         sum(len(e.formal_text) + len(e.question.reasoning) for e in examples(family, d, 100))
@@ -189,3 +189,22 @@ def test_a_million_different_images(family):
     assert len(drawings) - len({tuple(drawing.primitives) for drawing in drawings}) <= 4
     # Other primitives are other pixels.
     assert len({image_hash(drawing.encode()) for drawing in drawings[:300]}) == 300
+
+
+def test_a_column_whose_largest_number_comes_twice_leaves_rows_to_add():
+    """Number 1467 of seed 0 once drew that number as the threshold, and nothing was above it."""
+    question = make_example("tables", 0, 1467, 3).question
+    assert question.answer
+    assert question.reasoning
+
+
+@pytest.mark.parametrize("family", ["circuits", "flowcharts"])
+def test_difficulty_zero_is_one_held_still(family):
+    places = {
+        difficulty: {
+            next(p for p in example.drawing.primitives if p.kind == "text").points[0]
+            for example in examples(family, difficulty, 200)
+        }
+        for difficulty in (0, 1)
+    }
+    assert len(places[0]) < len(places[1]) / 3

@@ -12,10 +12,11 @@ writes it down; question, reasoning and answer are computed from the same object
 | geometry | logic forms with point positions | math |
 | scenes | JSON with boxes | deduction |
 
-The tier belongs to the kind of question. Images are readable from 84 pixels a side at difficulty 1,
-168 at 2 and 280 at 3.
+The tier belongs to the kind of question. Images are readable from 84 pixels a side at difficulty 0
+and 1, 168 at 2 and 280 at 3.
 """
 
+import functools
 import random
 from collections.abc import Callable
 
@@ -45,6 +46,12 @@ FAMILIES: dict[str, Callable[[random.Random, int, int], Example]] = {
     "scenes": scenes.make,
 }
 
+# At difficulty 0, for models of a million parameters, these stand still; all else is as at 1.
+STILL = {
+    "circuits": functools.partial(circuits.make, still=True),
+    "flowcharts": functools.partial(flowcharts.make, still=True),
+}
+
 
 def make_example(
     family: str, seed: int, index: int, difficulty: int = 1, size: int | None = None
@@ -54,7 +61,10 @@ def make_example(
     size: pixels a side, default (and least) `SIDES[difficulty]`; it changes nothing but the pixels.
     """
     rng = random.Random(f"{family} {seed} {index} {difficulty}")
-    return FAMILIES[family](rng, difficulty, size or SIDES[difficulty])
+    make = FAMILIES[family]
+    if difficulty == 0:
+        make = STILL.get(family, make)
+    return make(rng, max(difficulty, 1), size or SIDES[difficulty])
 
 
 def make_record(

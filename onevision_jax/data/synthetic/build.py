@@ -61,7 +61,7 @@ class SynthSettings:
     num: int  # examples
     seed: int = 0
     families: tuple[str, ...] = tuple(FAMILIES)
-    difficulty: int = 1  # 1, 2 or 3
+    difficulty: int = 1  # 0, 1, 2 or 3
     size: int | None = None  # pixels a side; None = the least that is readable
 
     def __post_init__(self):
@@ -69,7 +69,7 @@ class SynthSettings:
         if self.num < 1:
             raise InputError(f"the number of examples is {self.num}; give 1 or more")
         if self.difficulty not in SIDES:
-            raise InputError(f"difficulty is {self.difficulty}; give 1, 2 or 3")
+            raise InputError(f"difficulty is {self.difficulty}; give 0, 1, 2 or 3")
         least = SIDES[self.difficulty]
         if self.size is not None and not least <= self.size <= MAX_SIZE:
             raise InputError(

@@ -5,8 +5,8 @@ parallel branches; a branch is a few resistors in series. Canonical names: node 
 terminal (the short plate), node 1 the positive one, the others follow from left to right, then from
 top to bottom; R1, R2, ... likewise. The battery comes first; a resistor names its left node first.
 
-Difficulty 1: 2 or 3 resistors in series, or 2 in parallel. 2: chains with one bundle, 3 or 4
-resistors. 3: 4 to 6 resistors, several bundles.
+Difficulty 1: 2 or 3 resistors in series, or 2 in parallel (0: always in the same place). 2: chains
+with one bundle, 3 or 4 resistors. 3: 4 to 6 resistors, several bundles.
 
 Different images at difficulty 1: two resistors 12² x 24 voltages x 6·8 places x 2 sides of the
 battery x 7 colours = 2.3e6 in series, as many in parallel; three resistors 2.8e7.
@@ -74,7 +74,7 @@ class Resistor:
     ohms: int
 
 
-def make(rng: random.Random, difficulty: int, size: int) -> Example:
+def make(rng: random.Random, difficulty: int, size: int, still: bool = False) -> Example:
     """A random circuit with a question about it."""
     counts = rng.choice(CHAINS[difficulty])
     ohms = OHMS[difficulty]
@@ -84,7 +84,7 @@ def make(rng: random.Random, difficulty: int, size: int) -> Example:
     volts = rng.randint(1, 24)
     mirrored = rng.random() < 0.5
     drawing = Drawing(SIDES[difficulty], size)
-    draw(drawing, chain, volts, mirrored, choose_style(rng, difficulty))
+    draw(drawing, chain, volts, mirrored, choose_style(rng, difficulty, still))
     resistors = number(chain, mirrored)
     lines = [f"{r.name} {r.nodes[0]} {r.nodes[1]} {r.ohms}" for r in resistors]
     netlist = "\n".join([f"V1 1 0 {volts}", *lines])
@@ -92,11 +92,11 @@ def make(rng: random.Random, difficulty: int, size: int) -> Example:
     return Example(drawing, netlist, "spice", question, "physics")
 
 
-def choose_style(rng: random.Random, difficulty: int) -> Style:
+def choose_style(rng: random.Random, difficulty: int, still: bool) -> Style:
     """Place and colour at random."""
     colour = rng.choice(LIGHT)
     if difficulty == 1:
-        x, y = rng.randrange(6), rng.randrange(8)
+        x, y = (3, 4) if still else (rng.randrange(6), rng.randrange(8))
         return Style(9 + x, 70 + x, 17 + y, 66 + y, 20, (9, 7), 12, False, colour)
     if difficulty == 2:
         x, y = rng.randrange(8), rng.randrange(10)

@@ -8,7 +8,7 @@ from onevision_jax.data.record import AnswerKind, Tier
 from onevision_jax.data.synthetic.drawing import Drawing
 
 # Side of the canvas in points, and the least size in pixels, by difficulty.
-SIDES = {1: 84, 2: 168, 3: 280}
+SIDES = {0: 84, 1: 84, 2: 168, 3: 280}
 
 
 @dataclasses.dataclass(frozen=True)

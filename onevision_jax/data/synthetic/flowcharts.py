@@ -4,7 +4,8 @@ A chart is a column of layers: a step (a box such as `x+3`) or a decision (a dia
 with a box on its yes and on its no side), each leading to the next. Canonical names: A, B, C, ...
 from top to bottom, then from left to right; nodes first, then arrows sorted by their ends.
 
-Difficulty 1: one decision. 2: one decision with steps. 3: two decisions.
+Difficulty 1: one decision (0: always in the same place). 2: one decision with steps. 3: two
+decisions.
 
 Different images at difficulty 1: 4 variables x 2 comparisons x 9 thresholds x 20·19 pairs of
 different boxes x 2 sides x 6·3 places x 7·7 colours = 4.8e7.
@@ -86,14 +87,14 @@ class Chart:
         return "\n".join(["flowchart TD", *nodes, *arrows])
 
 
-def make(rng: random.Random, difficulty: int, size: int) -> Example:
+def make(rng: random.Random, difficulty: int, size: int, still: bool = False) -> Example:
     """A random flowchart with a question about it."""
     chart = Chart(
         rng.choice(VARIABLES),
         tuple(invent(rng, kind, difficulty) for kind in rng.choice(LAYERS[difficulty])),
     )
     drawing = Drawing(SIDES[difficulty], size)
-    draw(rng, drawing, chart, difficulty)
+    draw(rng, drawing, chart, difficulty, still)
     question = ask(rng, chart, difficulty)
     return Example(drawing, chart.to_mermaid(), "mermaid", question, "deduction")
 
@@ -121,11 +122,11 @@ class Style:
     colours: tuple[str, str]  # of boxes, of diamonds
 
 
-def choose_style(rng: random.Random, difficulty: int, rows: int) -> Style:
+def choose_style(rng: random.Random, difficulty: int, rows: int, still: bool) -> Style:
     """Place and colours at random."""
     colours = (rng.choice(LIGHT), rng.choice(LIGHT))
     if difficulty == 1:
-        x, y = 41 + rng.randrange(3), 19 + rng.randrange(6)
+        x, y = (42, 21) if still else (41 + rng.randrange(3), 19 + rng.randrange(6))
         return Style(x, y, 44, 25, (15, 10), (25, 17), 13, colours)
     if difficulty == 2:
         pitch = 132 / (rows - 1)
@@ -136,10 +137,10 @@ def choose_style(rng: random.Random, difficulty: int, rows: int) -> Style:
     return Style(x, y, pitch, 60, (32, 12), (60, 17), 16, colours)
 
 
-def draw(rng: random.Random, drawing: Drawing, chart: Chart, difficulty: int) -> None:
+def draw(rng: random.Random, drawing: Drawing, chart: Chart, difficulty: int, still: bool) -> None:
     """Layers downwards; arrows join each layer's loose ends to the next."""
     rows = sum(1 if isinstance(layer, Step) else 2 for layer in chart.layers)
-    style = choose_style(rng, difficulty, rows)
+    style = choose_style(rng, difficulty, rows, still)
     x, y = style.middle, style.top
     loose: list[tuple[float, float]] = []
     for layer in chart.layers:

@@ -172,13 +172,14 @@ def ask_column(rng: random.Random, table: Table, kind: str, c: int) -> Question:
         steps, count = series.count_above(column, threshold)
         text = phrase(rng, ABOVE, c=title, t=threshold)
         return Question(kind, text, f"Column {title}: {steps}", str(count))
-    if kind == "mean":
-        steps, mean = series.average(column)
-        text = phrase(rng, MEAN, c=title)
-        return Question(kind, text, f"{read} {steps}", format_fraction(mean), tier="high_school")
     d = rng.choice([i for i in range(len(table.columns)) if i != c])
     condition = table.column(d)
-    threshold = rng.choice(sorted(number for _, number in condition)[:-1])  # One row is left.
+    thresholds = sorted({number for _, number in condition})[:-1]  # At least one row is left.
+    if kind == "mean" or not thresholds:
+        steps, mean = series.average(column)
+        text = phrase(rng, MEAN, c=title)
+        return Question("mean", text, f"{read} {steps}", format_fraction(mean), tier="high_school")
+    threshold = rng.choice(thresholds)
     steps, _ = series.count_above(condition, threshold)
     chosen = [item for item, (_, x) in zip(column, condition, strict=True) if x > threshold]
     sums, total = series.add_up([number for _, number in chosen])
