@@ -13,11 +13,23 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+# What Qwen2.5-VL's pixels are normalised with.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
 SPLIT_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """Qwen's: words with one leading sign, single digits, runs of signs, newlines, spaces."""
+
+PLAIN_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}{2,}|\p{L}|[ ,]?\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""For small models that read tables and lists: a letter that stands alone is one token whatever
+stands before it, and a digit takes the space or comma before it along. "K,4" and "row K 4" then
+share their K, and the value is the token behind it: looking it up is one step of attention."""
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -48,6 +60,13 @@ ADDED_TOKENS = (
     "<|file_sep|>",
 )
 """Behind the special ones: single tokens that decoding keeps."""
+
+DEFAULT_SYSTEM = """\
+{%- if not messages or messages[0].role != "system" -%}
+    {{- "<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n" -}}
+{%- endif -%}
+"""
+"""The part of the template that adds Qwen's system prompt where there is none."""
 
 CHAT_TEMPLATE = """\
 {%- macro picture(number) -%}
@@ -84,14 +103,14 @@ CHAT_TEMPLATE = """\
 
 
 def qwen_tokenizer(
-    vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]
+    vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], pattern: str = SPLIT_PATTERN
 ) -> tokenizers.Tokenizer:
     """Qwen2.5's tokenizer around a byte-level BPE; added tokens are numbered from len(vocab) on."""
     tokenizer = tokenizers.Tokenizer(models.BPE(vocab=dict(vocab), merges=list(merges)))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(tokenizers.Regex(SPLIT_PATTERN), "isolated"),
+            pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -101,16 +120,18 @@ def qwen_tokenizer(
     return tokenizer
 
 
-def train_tokenizer(texts: Iterable[str], *, num_merges: int) -> tokenizers.Tokenizer:
+def train_tokenizer(
+    texts: Iterable[str], *, num_merges: int, pattern: str = SPLIT_PATTERN
+) -> tokenizers.Tokenizer:
     """Learns up to `num_merges` merges on top of the 256 bytes; deterministic."""
-    tokenizer = qwen_tokenizer({}, [])
+    tokenizer = qwen_tokenizer({}, [], pattern)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
         vocab_size=len(alphabet) + num_merges, initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     model = json.loads(tokenizer.to_str())["model"]
-    return qwen_tokenizer(model["vocab"], [tuple(pair) for pair in model["merges"]])
+    return qwen_tokenizer(model["vocab"], [tuple(pair) for pair in model["merges"]], pattern)
 
 
 def write_processor_files(
@@ -119,8 +140,13 @@ def write_processor_files(
     *,
     min_pixels: int = 56 * 56,
     max_pixels: int = 28 * 28 * 1280,
+    image_mean: Sequence[float] = CLIP_MEAN,
+    image_std: Sequence[float] = CLIP_STD,
+    default_system: bool = True,
 ) -> dict[str, int]:
     """Writes tokenizer, chat template, preprocessor and generation files into a folder.
+
+    default_system: whether a conversation without a system prompt gets Qwen's.
 
     Returns the ids that the model's config.json has to name (image_token_id, eos_token_id, ...);
     config.json itself is the model's and is not written.
@@ -136,7 +162,8 @@ def write_processor_files(
         "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
     }
     tokenizer.save(str(path / "tokenizer.json"))
-    (path / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    template = CHAT_TEMPLATE if default_system else CHAT_TEMPLATE.replace(DEFAULT_SYSTEM, "")
+    (path / "chat_template.jinja").write_text(template, encoding="utf-8")
     _write_json(
         path / "tokenizer_config.json",
         {
@@ -158,8 +185,8 @@ def write_processor_files(
             "patch_size": 14,
             "temporal_patch_size": 2,
             "merge_size": 2,
-            "image_mean": [0.48145466, 0.4578275, 0.40821073],
-            "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "image_mean": list(image_mean),
+            "image_std": list(image_std),
         },
     )
     stop = [ids["eos_token_id"], ids["bos_token_id"]]

@@ -17,8 +17,9 @@ from onevision_jax.errors import InputError
 class OptimizerConfig:
     """How parameters move."""
 
-    # "muon" orthogonalises the momentum of the layers' matrices (Liu et al., arXiv 2502.16982) and
-    # leaves tables, norms, biases, patch embedding and merger to AdamW: for training from nothing.
+    # "muon" orthogonalises the momentum of matrices (Liu et al., arXiv 2502.16982) and leaves
+    # tables, norms, biases and the patch embedding to AdamW with Nesterov momentum, undecayed: for
+    # training from nothing.
     kind: Literal["adamw", "muon"] = "adamw"
     # Highest learning rate; 1e-5 is what R1-Onevision's SFT used.
     peak_lr: float = 1e-5
@@ -181,7 +182,7 @@ def _matrices(params: Any) -> Any:
 
 def _as_matrix(path: tuple[Any, ...], leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
     axes = leaf.get_metadata()["axes"]
-    if str(path[-1]) != "kernel" or axes[0] != "layers":
+    if str(path[-1]) != "kernel" or "patch" in axes:
         return None
     inner = [place for place, name in enumerate(axes) if name not in ("layers", "qkv")]
     split = -1 if str(path[-2]) == "out" else 1
