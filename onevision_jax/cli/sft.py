@@ -32,7 +32,7 @@ def run(args: Namespace) -> int:
     import jax
 
     from onevision_jax.config import describe, load
-    from onevision_jax.parallel.processes import is_first, join_processes, leave
+    from onevision_jax.parallel.processes import explain, is_first, join_processes, leave
     from onevision_jax.train.sft import SFTConfig
     from onevision_jax.train.sft import run as run_sft
 
@@ -44,6 +44,6 @@ def run(args: Namespace) -> int:
         run_sft(config, Path(args.workdir), say)
     except BaseException as error:
         if jax.distributed.is_initialized():
-            leave(report_failure(error, args.debug))
+            leave(report_failure(explain(error), args.debug))
         raise
     return 0

@@ -91,9 +91,10 @@ class Generator:
 
     def use(self, model: QwenVL) -> None:
         """Answers with the parameters of this model from now on; nothing is copied or compiled."""
-        graphdef, self._params = nnx.split(model)
+        graphdef, params = nnx.split(model)
         if graphdef != self._graphdef:
             raise InputError("the model has another shape or options than the one it replaces")
+        self._params = params
 
     def stream(
         self, example: Example, *, sampling: Sampling, max_new_tokens: int, seed: int = 0

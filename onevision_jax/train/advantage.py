@@ -19,7 +19,8 @@ def group_advantages(
     """float32 [P, G]: the advantage of each of G completions of P prompts.
 
     rewards [P, G] float; counted [P, G] bool: the others take no part in mean and deviation, and
-    their advantage is 0, as is that of a completion without counted siblings.
+    their advantage is 0, as is that of a completion without counted siblings and, exactly, that of
+    all whose counted siblings have the same reward.
     """
     if rewards.ndim != 2 or rewards.shape != counted.shape:
         raise ValueError(
@@ -28,7 +29,10 @@ def group_advantages(
     rewards = rewards.astype(np.float64)
     number = counted.sum(axis=1, keepdims=True)
     mean = np.where(counted, rewards, 0.0).sum(axis=1, keepdims=True) / np.maximum(number, 1)
-    centred = np.where(counted & (number > 1), rewards - mean, 0.0)
+    # Compared, not subtracted: the mean of equal numbers need not be that number.
+    lowest = np.where(counted, rewards, np.inf).min(axis=1, keepdims=True)
+    highest = np.where(counted, rewards, -np.inf).max(axis=1, keepdims=True)
+    centred = np.where(counted & (lowest < highest), rewards - mean, 0.0)
     if scale == "none":
         return centred.astype(np.float32)
     if scale == "batch":

@@ -129,6 +129,11 @@ def run(config: GRPOConfig, workdir: Path, say: Callable[[str], None] = print) -
         raise InputError("GRPO runs on the devices of one process; start a single one")
     with owned(workdir):
         rules = ShardingRules(make_mesh(fsdp=config.mesh.fsdp, tensor=config.mesh.tensor))
+        if config.rows_per_micro_batch % rules.rows_multiple():
+            raise InputError(
+                f"rows_per_micro_batch {config.rows_per_micro_batch} does not divide over "
+                f"{rules.rows_multiple()} rows of devices; make it a multiple"
+            )
         assets = prepare_workdir(workdir, config.checkpoint)
         settings.write(config, workdir / "config.json")
         processor = Processor.from_folder(
@@ -262,6 +267,7 @@ class Prompts:
                 num_epochs=config.num_epochs,
             ),
         )
+        self._first_prompts = config.first_prompts
         self._fixed: list[Prompt] | None = None
         self._turn = 0
         if config.first_prompts is not None:
@@ -282,16 +288,21 @@ class Prompts:
 
     def get_state(self) -> dict[str, Any]:
         """Plain JSON."""
-        if self._fixed is not None:
-            return {"turn": self._turn}
-        return self._iterator.get_state()
+        return {
+            "first_prompts": self._first_prompts,
+            "turn": self._turn,
+            "iterator": self._iterator.get_state(),
+        }
 
     def set_state(self, state: Any) -> None:
-        """Goes on behind the prompts of a state."""
-        if self._fixed is not None:
-            self._turn = int(state["turn"])
-        else:
-            self._iterator.set_state(state)
+        """Goes on behind the prompts of a state; raises InputError when it is of other prompts."""
+        if state["first_prompts"] != self._first_prompts:
+            raise InputError(
+                f"the workdir's run has first_prompts {state['first_prompts']}, but now it is "
+                f"{self._first_prompts}; set it back, or start a new workdir"
+            )
+        self._turn = int(state["turn"])
+        self._iterator.set_state(state["iterator"])
 
 
 def _first(iterator: Iterator[Prompt], count: int) -> Iterator[Prompt]:

@@ -16,8 +16,14 @@ from onevision_jax.types import Batch
 class MetricsFile:
     """Appends one JSON object a step; what a killed run wrote beyond its checkpoint is dropped."""
 
-    def __init__(self, path: Path, last_step: int):
-        """last_step: of the checkpoint the run goes on from; 0 for a new run."""
+    def __init__(self, path: Path | None, last_step: int):
+        """path: None writes nothing, for all processes of a run but the first.
+
+        last_step: of the checkpoint the run goes on from; 0 for a new run.
+        """
+        self._file = None
+        if path is None:
+            return
         kept = [row for row in read_metrics(path) if row["step"] <= last_step]
         scratch = path.with_name(f".{path.name}.incomplete")
         scratch.write_text("".join(f"{json.dumps(row)}\n" for row in kept), encoding="utf-8")
@@ -26,6 +32,8 @@ class MetricsFile:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Appends and flushes one row; numbers that are not finite become null."""
+        if self._file is None:
+            return
         clean = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in row.items()
@@ -34,7 +42,8 @@ class MetricsFile:
         self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

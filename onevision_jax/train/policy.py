@@ -51,7 +51,7 @@ class Policy:
         self._add = jax.jit(
             lambda total, more: jax.tree.map(jnp.add, total, more), donate_argnums=0
         )
-        self._after = self._jit(setup.after, out=(setup.places, numbers), donate=(0, 1))
+        self._after = self._jit(setup.after, out=(setup.places, numbers), donate=(0,))
         self._logprobs = self._jit(self._old_logprobs)
         self._cast = jax.jit(
             lambda tree: jax.tree.map(lambda x: x.astype(setup.config.model.dtype), tree)

@@ -39,7 +39,7 @@ class PolicyLossConfig:
         for name in ("clip_low", "clip_high", "kl_weight"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"loss.{name} is {getattr(self, name)}; give 0 or more")
-        if self.importance_cap is not None and self.importance_cap < 1:
+        if self.importance_cap is not None and not self.importance_cap >= 1:
             raise InputError(f"loss.importance_cap is {self.importance_cap}; give 1+, or none")
 
 

@@ -25,6 +25,7 @@ from onevision_jax.checkpoint.folders import ASSETS, MODEL, STEPS, identify
 from onevision_jax.checkpoint.publish import explained, new_folder
 from onevision_jax.convert.assets import copy_assets
 from onevision_jax.errors import InputError
+from onevision_jax.parallel.processes import is_first, wait_for_all
 from onevision_jax.train.state import TrainState, all_params
 
 OPTIMIZER, PROGRESS, DATA = "optimizer", "progress", "data"
@@ -33,7 +34,10 @@ _QUIET_SECONDS, _LOOK_SECONDS, _GIVE_UP_SECONDS = 1.0, 0.05, 20.0
 
 
 class Checkpoints:
-    """The checkpoints of one workdir; the newest `keep` stay."""
+    """The checkpoints of one workdir; the newest `keep` stay.
+
+    With several processes all must call everything here, and see the same folder.
+    """
 
     def __init__(self, workdir: Path, keep: int):
         self.folder = workdir / STEPS
@@ -179,16 +183,22 @@ def flatten(tree: Any) -> dict[str, Any]:
 
 
 def prepare_workdir(workdir: Path, initial: str | os.PathLike[str]) -> Path:
-    """`workdir/assets`, copied once from the checkpoint that training starts from.
+    """`workdir/assets`, copied once, by process 0, from the checkpoint that training starts from.
 
-    Raises InputError when the workdir belongs to another model.
+    Raises InputError when the workdir belongs to another model, or is not one for all processes.
     """
     source = identify(initial).assets
     target = workdir / ASSETS
-    if not target.is_dir():
+    if is_first() and not target.is_dir():
         with new_folder(target) as new:
             copy_assets(source, new)
-    elif _read(target / "config.json") != _read(source / "config.json"):
+    wait_for_all("the assets are there")
+    if not target.is_dir():
+        raise InputError(
+            f"process {jax.process_index()} does not see {target}, which process 0 has made; give "
+            "a --workdir on a file system that all processes share"
+        )
+    if _read(target / "config.json") != _read(source / "config.json"):
         raise InputError(
             f"{target / 'config.json'} describes another model than {source / 'config.json'}; "
             "give a new --workdir, or the checkpoint this one was started from"
@@ -198,7 +208,14 @@ def prepare_workdir(workdir: Path, initial: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def owned(workdir: Path) -> Iterator[None]:
-    """The workdir, made if need be, for this process alone; the lock dies with the process."""
+    """The workdir, made if need be, for this run alone; the lock dies with the process.
+
+    Of several processes the first holds it for all, and the others wait until it does.
+    """
+    if not is_first():
+        wait_for_all("the workdir is ours")
+        yield
+        return
     with explained(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
     handle = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
@@ -208,6 +225,7 @@ def owned(workdir: Path) -> Iterator[None]:
         os.close(handle)
         raise InputError(f"{workdir} is in use by another run; give another --workdir") from None
     try:
+        wait_for_all("the workdir is ours")
         yield
     finally:
         os.close(handle)

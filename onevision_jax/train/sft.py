@@ -4,7 +4,8 @@ The loss of a step is the weighted mean over all response tokens of the whole ba
 and in all parts of an accumulated step; prompt, image and padding tokens weigh nothing. Attention
 stays inside each example of a packed row. No dropout, no label smoothing, no auxiliary loss.
 
-A run is its workdir: starting it again goes on from the newest checkpoint.
+A run is its workdir: starting it again goes on from the newest checkpoint, with any number of
+processes that divides the data shards. Process 0 writes; all take part in checkpoints.
 """
 
 import dataclasses
@@ -21,11 +22,13 @@ from onevision_jax import config as settings
 from onevision_jax.convert import read_assets_folder
 from onevision_jax.data.pipeline import BatchIterator, Pipeline
 from onevision_jax.data.settings import PipelineConfig
+from onevision_jax.data.shards import merge_states
 from onevision_jax.data.source import JsonlSource
 from onevision_jax.errors import InputError
 from onevision_jax.model import QwenVL, from_folder
 from onevision_jax.parallel import ShardingRules, make_mesh, on_mesh
-from onevision_jax.parallel.prefetch import HostBatches, Prefetch, data_process
+from onevision_jax.parallel.prefetch import HostBatches, Prefetch, data_process, gather_states
+from onevision_jax.parallel.processes import call_apart, is_first, wait_for_all
 from onevision_jax.processor import Processor
 from onevision_jax.train.losses import cross_entropy_sum
 from onevision_jax.train.metrics import Console, MetricsFile, count_batch, sft_line
@@ -56,10 +59,11 @@ class SFTConfig(TrainConfig):
 def run(config: SFTConfig, workdir: Path, say: Callable[[str], None] = print) -> None:
     """`train` on the records of the config, packed."""
     source = JsonlSource(config.data)
-    if config.scratch is not None and not Path(config.checkpoint).exists():
+    if config.scratch is not None and is_first() and not Path(config.checkpoint).exists():
         say(f"making a model from nothing in {config.checkpoint}")
-        texts = scratch_texts(source, config.pipeline.target)
-        write_scratch(config.checkpoint, texts, config.scratch)
+        texts = list(scratch_texts(source, config.pipeline.target))
+        call_apart(write_scratch, config.checkpoint, texts, config.scratch)
+    wait_for_all("the checkpoint is there")
     processor = Processor.from_folder(
         read_assets_folder(config.checkpoint),
         min_pixels=config.min_pixels,
@@ -79,7 +83,8 @@ def run(config: SFTConfig, workdir: Path, say: Callable[[str], None] = print) ->
     finally:
         for batches in opened:
             if batches.dropped.total():
-                say(f"records left out: {batches.dropped}")
+                share = " of the share of process 0" if jax.process_count() > 1 else ""
+                say(f"records left out{share}: {batches.dropped}")
             batches.close()
 
 
@@ -139,13 +144,15 @@ def train(
     with owned(workdir):
         rules = ShardingRules(make_mesh(fsdp=config.mesh.fsdp, tensor=config.mesh.tensor))
         model_config = from_folder(prepare_workdir(workdir, config.checkpoint))
-        settings.write(config, workdir / "config.json")
+        if is_first():
+            settings.write(config, workdir / "config.json")
         setup = Setup(config, model_config, rules)
         checkpoints = Checkpoints(workdir, config.keep)
         try:
             batches = Prefetch(make_batches(rules), rules)
             state = setup.first_state(checkpoints, batches.set_state, say)
-            metrics = MetricsFile(workdir / "metrics.jsonl", int(state.step))
+            rows = workdir / "metrics.jsonl" if is_first() else None
+            metrics = MetricsFile(rows, int(state.step))
             try:
                 _loop(config, Trainer(config, setup), state, batches, checkpoints, metrics, say)
             finally:
@@ -181,13 +188,19 @@ def _loop(
         report.pending = (step, numbers, waited)
         if step % config.save_every == 0 or step == config.num_steps:
             report.flush()
-            checkpoints.save(step, state, batches.get_state())
+            checkpoints.save(step, state, _position(batches))
     report.flush()
     if step == first:
         say(f"nothing to do: step {step} of {config.num_steps} is done")
     elif checkpoints.latest != step and step != config.num_steps and step % config.save_every:
-        checkpoints.save(step, state, batches.get_state())
+        checkpoints.save(step, state, _position(batches))
     checkpoints.wait()
+
+
+def _position(batches: Prefetch) -> Any:
+    """Where all processes stand in the data, as one state that any number of them can use."""
+    states = gather_states(batches.get_state())
+    return states[0] if len(states) == 1 else merge_states(states)
 
 
 class _Report:

@@ -23,6 +23,7 @@ from onevision_jax.errors import InputError
 from onevision_jax.model import preset
 from onevision_jax.quickstart import QuickstartConfig, quickstart
 from onevision_jax.quickstart.results import ROWS
+from onevision_jax.train import OptimizerConfig
 from onevision_jax.train.metrics import read_metrics
 from onevision_jax.train.scratch import ScratchConfig
 
@@ -36,6 +37,8 @@ SMALL = QuickstartConfig(
     packing=Packing(tokens_per_row=320, patch_budgets=(96,), window=8),
     sft_steps=2,
     sft_rows=8,
+    sft_optimizer=OptimizerConfig(peak_lr=1e-3),
+    grpo_optimizer=OptimizerConfig(peak_lr=1e-4),
     grpo_steps=2,
     grpo_prompts=4,
     grpo_group=2,
@@ -156,7 +159,6 @@ def test_grpo_raises_accuracy_on_sixteen_fixed_prompts(real, tmp_path):
     import jax.numpy as jnp
 
     from onevision_jax.model import ModelOptions
-    from onevision_jax.train import OptimizerConfig
     from onevision_jax.train.grpo import GRPOConfig, run
 
     config = GRPOConfig(

@@ -1,5 +1,7 @@
 """Sampling and the engine, with a fresh small model (parity with transformers: tests/parity)."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,19 +106,64 @@ def test_logprobs_are_those_of_a_forward_pass(model, generator):
     assert np.abs(want - completion.logprobs).max() <= 1e-4
 
 
-def test_a_mesh_generates_the_same(model, generator):
-    """Three prompts on 4 x 2 devices: the missing row is filled and dropped again."""
-    prompts = [prompt(i, n) for i, n in enumerate((5, 31, 12))]
-    greedy = Sampling()
+@pytest.fixture(scope="module")
+def spread():
+    """The same model on 4 x 2 devices."""
     rules = ShardingRules(make_mesh(fsdp=4, tensor=2))
-    spread = Generator(
+    return Generator(
         initialise(preset("debug"), FLOAT32, shardings_for=rules.params),
         stop_ids=[NEVER],
         rules=rules,
     )
+
+
+def test_a_mesh_generates_the_same(generator, spread):
+    """Three prompts on four rows of devices: the missing row is filled and dropped again."""
+    prompts = [prompt(i, n) for i, n in enumerate((5, 31, 12))]
+    greedy = Sampling()
     got = spread.generate(prompts, sampling=greedy, max_new_tokens=8)
     want = generator.generate(prompts, sampling=greedy, max_new_tokens=8)
     assert [c.token_ids for c in got] == [c.token_ids for c in want]
+
+
+@pytest.mark.parametrize("where", ["generator", "spread"])
+def test_samples_of_a_prompt_are_those_of_the_prompt_repeated(generator, request, where):
+    """Drawn, token by token; of one prompt stand together, whose keys and values are shared."""
+    prompts = [prompt(i, n) for i, n in enumerate((5, 31, 12))]
+    repeated = [one for one in prompts for _ in range(3)]
+    hot = Sampling(temperature=1.0)
+    seeds = list(range(100, 109))
+    want = generator.generate(repeated, sampling=hot, max_new_tokens=10, seeds=seeds)
+    assert len({tuple(c.token_ids) for c in want}) == 9
+    got = request.getfixturevalue(where).generate(
+        prompts, sampling=hot, max_new_tokens=10, seeds=seeds, num_samples=3
+    )
+    assert [c.token_ids for c in got] == [c.token_ids for c in want]
+    assert [c.finish_reason for c in got] == [c.finish_reason for c in want]
+    for one, other in zip(got, want, strict=True):
+        assert np.allclose(one.logprobs, other.logprobs, atol=1e-4)
+
+
+def test_other_parameters_of_the_same_shape_can_be_used(model):
+    greedy, one = Sampling(), prompt(1, 9)
+
+    def answer(generator):
+        return generator.generate([one], sampling=greedy, max_new_tokens=8)[0].token_ids
+
+    other = initialise(preset("debug"), FLOAT32, 1)
+    generator = Generator(model, stop_ids=[NEVER])
+    before = answer(generator)
+    generator.use(other)
+    assert answer(generator) == answer(Generator(other, stop_ids=[NEVER])) != before
+    generator.use(model)
+    assert answer(generator) == before
+    text = dataclasses.replace(preset("debug").text, num_layers=1)
+    shorter = initialise(dataclasses.replace(preset("debug"), text=text), FLOAT32)
+    with pytest.raises(InputError, match="another shape or options than the one it replaces"):
+        generator.use(shorter)
+    with pytest.raises(InputError, match="another shape or options"):
+        generator.use(initialise(preset("debug"), ModelOptions(dtype=jnp.bfloat16)))
+    assert answer(generator) == before  # What was refused is not used.
 
 
 def test_top_k_and_top_p_keep_what_their_definitions_say():
@@ -175,3 +222,9 @@ def test_bad_requests_are_refused(generator):
         generator.generate([prompt(0, 4)], sampling=Sampling(), max_new_tokens=0)
     with pytest.raises(InputError, match="as many seeds"):
         generator.generate([prompt(0, 4)], sampling=Sampling(), max_new_tokens=4, seeds=[1, 2])
+    with pytest.raises(InputError, match="3 completions need as many seeds, got 1"):
+        generator.generate(
+            [prompt(0, 4)], sampling=Sampling(), max_new_tokens=4, seeds=[1], num_samples=3
+        )
+    with pytest.raises(InputError, match="num_samples is 0"):
+        generator.generate([prompt(0, 4)], sampling=Sampling(), max_new_tokens=4, num_samples=0)

@@ -1,5 +1,7 @@
 """Muon on stacked layers: each layer's matrix on its own, everything else by AdamW."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,11 +39,11 @@ def muon(params, grads):
     return steps(OptimizerConfig(kind="muon", weight_decay=0.1), params, grads)
 
 
-def plain(matrix, grad):
+def plain(matrix, grad) -> np.ndarray:
     """optax's own Muon on one ordinary matrix [in, out]."""
     optimizer = optax.contrib.muon(-1.0, consistent_rms=0.2, weight_decay=0.1)
-    added, _ = optimizer.update({"w": grad}, optimizer.init({"w": matrix}), {"w": matrix})
-    return np.asarray(added["w"])
+    added, _ = optimizer.update([grad], optimizer.init([matrix]), [matrix])
+    return np.asarray(jax.tree.leaves(added)[0])
 
 
 # path, shape of one layer's matrix [in, out], and where its input axes lie (first or last to go)
@@ -91,6 +93,7 @@ def test_a_step_is_nearly_orthogonal_and_as_large_as_adamws(params, grads):
 def test_tables_norms_biases_and_patches_are_left_to_adamw(params, grads, muon, path):
     """With Nesterov momentum, as optax's muon has it."""
     nadam = optax.scale_by_adam(0.9, 0.999, 1e-8, nesterov=True)
+    added: Any
     added, _ = nadam.update(grads, nadam.init(params))
     names = [p for p, _ in nnx.to_flat_state(added) if "/".join(map(str, p)).startswith(path)]
     assert names
