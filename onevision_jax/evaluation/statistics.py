@@ -18,4 +18,6 @@ def wilson(correct: int, n: int, z: float = Z95) -> tuple[float, float]:
     scale = 1 + z * z / n
     middle = (share + z * z / (2 * n)) / scale
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the bound is the end itself, which rounding misses.
+    low = 0.0 if correct == 0 else max(0.0, middle - half)
+    return low, 1.0 if correct == n else min(1.0, middle + half)
