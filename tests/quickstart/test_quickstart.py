@@ -85,10 +85,11 @@ def test_a_small_one_runs_from_end_to_end(small):
 
 
 def test_the_report_needs_nothing_else(small):
-    page = (small[0] / "report.html").read_text()
+    out, results, _ = small
+    page = (out / "report.html").read_text()
     hosts = set(re.findall(r"https?://[^\s\"'<]+", page))
     assert hosts <= {"http://www.w3.org/2000/svg"}
-    assert page.count("data:image/png;base64,") == 6  # one a question
+    assert page.count("data:image/png;base64,") == results["n"] > 0
     assert page.count("<svg") >= 5
     assert "formal text" in page
 
