@@ -35,7 +35,8 @@ free_port() {
 # Each process would take all GPUs, and no GPU can be in two of them: they get equal shares.
 gpus=()
 if [[ ${JAX_PLATFORMS-} != cpu ]] && command -v nvidia-smi >/dev/null; then
-  IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES-$(nvidia-smi --query-gpu=index --format=csv,noheader | paste -sd,)}"
+  found=$(nvidia-smi --query-gpu=index --format=csv,noheader | grep -x '[0-9]*' | paste -sd,) || true
+  IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES-$found}"
 fi
 if ((${#gpus[@]} % count)); then
   echo "launch/local.sh: ${#gpus[@]} GPUs cannot be shared by $count processes;" \

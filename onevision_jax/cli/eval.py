@@ -1,6 +1,5 @@
 """`onevision eval`: score a checkpoint, or stored answers, with the strict grader."""
 
-import json
 import sys
 import time
 from argparse import Namespace
@@ -60,7 +59,13 @@ def register(subparsers: Any) -> None:
 def run(args: Namespace) -> int:
     """Answer or read answers, grade them, write both files, print the table."""
     from onevision_jax.errors import InputError
-    from onevision_jax.evaluation import grade_responses, read_questions, summarise, table
+    from onevision_jax.evaluation import (
+        grade_responses,
+        read_questions,
+        summarise,
+        table,
+        write_results,
+    )
 
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit is {args.limit}; give 1 or more")
@@ -71,10 +76,7 @@ def run(args: Namespace) -> int:
     results = summarise(
         questions, rows, task=args.task, mode=args.mode, data=str(args.data), **made
     )
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (args.out / "items.jsonl").write_text("".join(lines), encoding="utf-8")
-    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-    (args.out / "results.json").write_text(text, encoding="utf-8")
+    write_results(args.out, rows, results)
     print("\n".join(table(results)))
     print(f"wrote {args.out / 'results.json'} and items.jsonl")
     return 0

@@ -16,7 +16,13 @@ from onevision_jax.evaluation.paired import (
     paired_interval,
 )
 from onevision_jax.evaluation.questions import Question, read_questions
-from onevision_jax.evaluation.score import Response, grade_responses, summarise, table
+from onevision_jax.evaluation.score import (
+    Response,
+    grade_responses,
+    summarise,
+    table,
+    write_results,
+)
 from onevision_jax.evaluation.statistics import wilson
 
 __all__ = [
@@ -39,4 +45,5 @@ __all__ = [
     "template",
     "training_rows",
     "wilson",
+    "write_results",
 ]

@@ -1,7 +1,9 @@
 """Stored answers to verdicts, and verdicts to a table with error bars."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from onevision_jax.evaluation.questions import Question
@@ -83,6 +85,18 @@ def summarise(
         "by": by,
         "grader": GRADER,
     }
+
+
+def write_results(
+    folder: Path, rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any]
+) -> None:
+    """`folder/items.jsonl` and `folder/results.json`, the second only when the first is whole."""
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "items.jsonl").write_text("".join(lines), encoding="utf-8")
+    scratch = folder / ".results.json.incomplete"
+    text = json.dumps(results, indent=2, ensure_ascii=False)
+    scratch.write_text(text + "\n", encoding="utf-8")
+    scratch.replace(folder / "results.json")
 
 
 def table(results: Mapping[str, Any]) -> list[str]:

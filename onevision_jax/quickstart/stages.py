@@ -19,6 +19,7 @@ from onevision_jax.evaluation import (
     grade_responses,
     read_questions,
     summarise,
+    write_results,
 )
 from onevision_jax.quickstart.settings import QuickstartConfig
 from onevision_jax.train import grpo, sft
@@ -109,8 +110,7 @@ def ask(
     results = summarise(
         questions, rows, task="generic", mode="strict", checkpoint=checkpoint, images=images
     )
-    write_items(folder, rows)
-    write_json(folder / "results.json", results)
+    write_results(folder, rows, results)
     say(f"{name:<14} {100 * results['accuracy']:5.1f} % of {results['n']}")
     return results
 
@@ -124,12 +124,6 @@ def read_items(out: Path, name: str) -> list[dict[str, Any]]:
     """The rows of OUT/eval/NAME/items.jsonl."""
     lines = (out / "eval" / name / "items.jsonl").read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines if line]
-
-
-def write_items(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """items.jsonl."""
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (folder / "items.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

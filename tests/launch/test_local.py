@@ -193,7 +193,7 @@ def test_one_that_fails_ends_the_other_and_gives_its_code(tmp_path):
     began = time.monotonic()
     code, _, _ = finish(start(tmp_path, "2", "bash", "-c", FAIL))
     assert code == 7
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert not any(is_alive(pid) for pid in pids(tmp_path))
 
 
@@ -212,16 +212,16 @@ def test_where_no_script_watches_one_that_fails_ends_the_other_too(folder, two):
         'if [ "$ONEVISION_PROCESS_ID" = 1 ]; then set -- "$@" --config.data=nothing.jsonl; fi\n'
         '"$@"; echo "$ONEVISION_PROCESS_ID ended with $?"; sleep 600 & wait'
     )
-    began = time.monotonic()
     process = start(folder, "2", "bash", "-c", script, "bash", "onevision", *words, devices=2)
     assert process.stdout is not None
-    ended = {}
+    ended, times = {}, []
     for line in process.stdout:
         if found := re.match(r"(\d) ended with (\d+)", line):
             ended[found[1]] = int(found[2])
+            times.append(time.monotonic())
         if len(ended) == 2:
             break
-    assert time.monotonic() - began < 60 + 30  # a minute, and the start
+    assert times[1] - times[0] < 60
     process.terminate()
     _, _, err = finish(process)
     assert ended["1"] == 1

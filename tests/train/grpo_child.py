@@ -2,7 +2,7 @@
 
     python grpo_child.py WORKDIR RECORDS START STEP
 
-Kills itself when step STEP is reported and the checkpoint of the step before is on disk.
+Kills itself when step STEP is reported and a checkpoint is on disk.
 """
 
 import os
@@ -23,7 +23,7 @@ def main(workdir: Path, records: Path, start: Path, last: int) -> None:
     def say(line: str) -> None:
         print(line, flush=True)
         if line.startswith(f"step {last}/"):
-            while not (workdir / "checkpoints" / str(last - 1)).is_dir():
+            while not any((workdir / "checkpoints").glob("[0-9]")):
                 time.sleep(0.05)
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -103,10 +103,11 @@ def test_every_step_and_some_samples_are_written_down(whole):
 
 
 def test_killed_and_resumed_is_the_same_run(data, start, whole, tmp_path):
-    words = [sys.executable, str(CHILD), str(tmp_path), str(data), str(start), "5"]
+    words = [sys.executable, str(CHILD), str(tmp_path), str(data), str(start), "6"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert {s["step"] for s in read_metrics(tmp_path / "samples.jsonl")} == {1, 5}
     lines = []
     config = child.short_run(data, start)
     run(config, tmp_path, lines.append)
