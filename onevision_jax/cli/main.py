@@ -25,10 +25,10 @@ VERBS = (
     ("doctor", "devices, versions, kernel implementations and missing extras"),
     ("eval", "score a checkpoint or stored answers, with error bars"),
     ("generate", "one answer to a prompt with images, streamed"),
-    ("grpo", "reinforcement learning: groups of answers, graded and learnt from"),
-    ("quickstart", "render, train, evaluate and export a small model, in minutes on a CPU"),
-    ("report", "one HTML page of a run or an evaluation: curves, samples, scores"),
-    ("sft", "supervised fine-tuning on packed records, sharded and resumable"),
+    ("grpo", "reinforcement learning on graded groups of its own answers"),
+    ("quickstart", "render, train, evaluate, export a small model, in minutes"),
+    ("report", "one HTML page of a run or evaluation: curves, samples, scores"),
+    ("sft", "supervised fine-tuning on packed records, sharded, resumable"),
     ("synth", "rendered examples with exact formal text, reasoning and answers"),
 )
 

@@ -46,7 +46,7 @@ def test_lines_of_progress_where_there_is_no_terminal(tmp_path, capsys, monkeypa
         (["--num", "-3"], "'-3' is no whole number above 0"),
         (["--num", "many"], "'many' is no whole number above 0"),
         (["--num", "5", "--seed", "x"], "'x' is no whole number from 0"),
-        (["--num", "5", "--difficulty", "4"], "is none of 1, 2, 3"),
+        (["--num", "5", "--difficulty", "4"], "is none of 0, 1, 2, 3"),
         (["--num", "5", "--familes", "charts"], "did you mean --families?"),
         ([], "required: --num"),
     ],
