@@ -40,8 +40,21 @@ def render(config: QuickstartConfig, out: Path, say: Say) -> None:
             families=config.families,
             difficulty=config.difficulty,
         )
-        summary = build(folder, settings, processes=2)
+        summary = build(folder, settings, processes=2, progress=_by_quarters(say, "examples"))
         say(f"{summary.written:,} examples drawn, {summary.duplicates} duplicates dropped")
+
+
+def _by_quarters(say: Say, what: str) -> Callable[[int, int], None]:
+    """Progress that is said at each quarter of the work."""
+    said = 0
+
+    def show(done: int, total: int) -> None:
+        nonlocal said
+        if 4 * done // total > said:
+            said = 4 * done // total
+            say(f"{done:,} of {total:,} {what}")
+
+    return show
 
 
 def make_start(config: QuickstartConfig, out: Path, say: Say) -> None:
@@ -105,6 +118,7 @@ def ask(
         max_new_tokens=config.max_new_tokens,
         rows=150,
     )
+    say(f"{name}: {len(questions):,} questions")
     responses = answer(questions, settings, folder, lambda done, total: None)
     rows = grade_responses(questions, responses)
     results = summarise(
