@@ -4,8 +4,8 @@ onevision synth --out data/debug --num 600 --seed 0
 onevision sft --config configs/sft_debug.py --workdir runs/sft_debug
 onevision grpo --config configs/grpo_debug.py --workdir runs/grpo_debug
 
-Hardware: 2 CPU cores. It shows the path; a model of 0.2 M parameters after 60 steps of SFT answers
-nothing right that RL could reinforce. `onevision quickstart` starts from one that does.
+Hardware: 2 CPU cores. It shows the path; time and result were not measured. The debug run of SFT
+scored 0 of 32, so expect nothing that RL could reinforce; `onevision quickstart` starts from more.
 """
 
 from onevision_jax.config import defaults
