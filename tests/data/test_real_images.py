@@ -3,7 +3,6 @@
 They lie beside the repository or where ONEVISION_TEST_DATA says; without them the test skips.
 """
 
-import json
 import os
 from pathlib import Path
 
@@ -18,26 +17,6 @@ from onevision_jax.data.source import JsonlSource
 DATA = Path(os.environ.get("ONEVISION_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
-def geometry() -> list[Record]:
-    records = []
-    for folder in sorted((DATA / "geometry3k" / "examples").iterdir()):
-        problem = json.loads((folder / "data.json").read_text())
-        logic = json.loads((folder / "logic_form.json").read_text())
-        records.append(
-            Record(
-                id=f"geometry-{folder.name}",
-                image=(folder / "img_diagram.png").read_bytes(),
-                question=problem["problem_text"],
-                choices=tuple(problem["choices"]),
-                answer=problem["answer"],
-                answer_kind="choice",
-                formal_text="\n".join(logic["diagram_logic_form"]),
-                formal_language="logic_form",
-            )
-        )
-    return records
-
-
 def pictures(folder: str) -> list[Record]:
     return [
         Record(id=path.stem, image=path.read_bytes(), question="What is shown?", answer="a scene")
@@ -46,8 +25,8 @@ def pictures(folder: str) -> list[Record]:
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no real pictures at {DATA}")
-def test_real_pictures_are_packed_whole(tmp_path, processor):
-    records = [*geometry(), *pictures("clevr/images"), *pictures("charts/ood_charts")]
+def test_real_pictures_are_packed_whole(tmp_path, processor, geometry3k):
+    records = [*geometry3k, *pictures("clevr/images"), *pictures("charts/ood_charts")]
     assert len(records) >= 25
     write_jsonl(tmp_path / "real.jsonl", records)
     config = PipelineConfig(

@@ -55,27 +55,6 @@ def easy_vqa(count: int) -> list[Record]:
     ]
 
 
-def geometry(count: int) -> list[Record]:
-    records = []
-    for folder in sorted((DATA / "geometry3k" / "examples").iterdir())[:count]:
-        problem = json.loads((folder / "data.json").read_text())
-        logic = json.loads((folder / "logic_form.json").read_text())
-        records.append(
-            Record(
-                id=f"geometry-{folder.name}",
-                image=(folder / "img_diagram.png").read_bytes(),
-                question=problem["problem_text"],
-                choices=tuple(problem["choices"]),
-                answer=problem["answer"],
-                answer_kind="choice",
-                formal_text="\n".join(logic["diagram_logic_form"]),
-                formal_language="logic_form",
-                source="geometry3k",
-            )
-        )
-    return records
-
-
 def clevr() -> list[Record]:
     return [
         Record(
@@ -90,8 +69,8 @@ def clevr() -> list[Record]:
 
 
 @pytest.mark.skipif(not DATA.is_dir() or EASY_VQA is None, reason=f"no easy-vqa, or none at {DATA}")
-def test_real_pictures_pass_training_rollout_and_evaluation(tmp_path):
-    records = [*easy_vqa(200), *geometry(10), *clevr()]
+def test_real_pictures_pass_training_rollout_and_evaluation(tmp_path, geometry3k):
+    records = [*easy_vqa(200), *geometry3k[:10], *clevr()]
     assert len(records) == 218
     data = tmp_path / "real.jsonl"
     write_jsonl(data, records)
