@@ -15,22 +15,29 @@ from onevision_jax.evaluation.paired import (
     mcnemar,
     paired_interval,
 )
-from onevision_jax.evaluation.questions import Question, read_questions
+from onevision_jax.evaluation.questions import Question
 from onevision_jax.evaluation.score import (
+    Mode,
     Response,
     grade_responses,
+    protocol_of,
     summarise,
     table,
     write_results,
 )
 from onevision_jax.evaluation.statistics import wilson
+from onevision_jax.evaluation.task import Task, read_task
+from onevision_jax.evaluation.tasks import TASKS
 
 __all__ = [
+    "TASKS",
     "AnswerConfig",
     "FamilyComparison",
+    "Mode",
     "PairedDifference",
     "Question",
     "Response",
+    "Task",
     "answer",
     "describe_change",
     "families_above",
@@ -39,7 +46,8 @@ __all__ = [
     "majority_items",
     "mcnemar",
     "paired_interval",
-    "read_questions",
+    "protocol_of",
+    "read_task",
     "summarise",
     "table",
     "template",

@@ -115,7 +115,8 @@ def _most_frequent(question: Question, counts: Mapping[tuple[str, ...], Counter[
 
 
 def _family(question: Question) -> str:
-    return question.dimensions.get("family", "")
+    family = question.dimensions.get("family", "")
+    return family if isinstance(family, str) else ""
 
 
 def majority_items(

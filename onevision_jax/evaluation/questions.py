@@ -1,96 +1,76 @@
-"""What is asked and what counts as right, read from a JSONL file.
+"""What is asked and what counts as right: one row of a benchmark, whichever file it came from."""
 
-Rows are full `Record`s (`onevision synth` writes them) or as little as `{"id", "answer"}` with
-`question`, `choices`, `answer_kind`, `image`, `tier`, `subject` where there are any; an id may be a
-number. Images are read when they are needed.
-"""
-
+import base64
+import binascii
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from onevision_jax.data.record import Record, read_image, read_rows
+from onevision_jax.data.record import Record, read_image
 from onevision_jax.errors import InputError
 from onevision_jax.rewards import AnswerKind
 
-DIMENSIONS = ("tier", "subject", "source", "family")
+MAX_BASE64 = 96 << 20  # characters of one image
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Question:
-    """One row of a benchmark."""
+    """One row of a benchmark. Images are read when they are needed, so a damaged one costs one."""
 
     id: str
     question: str  # may be empty where stored answers are graded
     answer: str
     answer_kind: AnswerKind
-    choices: tuple[str, ...]
-    image: str | None  # path below the file's folder
-    dimensions: Mapping[str, str]  # what results are broken down by: tier, subject, family, ...
+    choices: tuple[str, ...] = ()
+    image: str | None = None  # path below the file's folder
+    image_base64: str = ""  # or the encoded file itself, as TSV and parquet files hold it
+    formal_text: str = ""  # an exact description of the image, where the data has one
+    formal_language: str = ""
+    # What results are broken down by: tier, subject, ... Several values where a row has several.
+    dimensions: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    cluster: str = ""  # rows that share an image or a family of questions; "" = on its own
+    # What the published protocol of its benchmark needs beside the gold: precision, unit, ...
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     folder: Path
+
+    def image_bytes(self) -> bytes | None:
+        """The encoded image file; raises InputError where it cannot be read."""
+        if self.image_base64:
+            return decode_image(self.image_base64)
+        return None if self.image is None else read_image(self.image, self.folder)
 
     def record(self) -> Record:
         """With the image's bytes; raises InputError where the row cannot be asked."""
         return Record(
             id=self.id,
-            image=None if self.image is None else read_image(self.image, self.folder),
+            image=self.image_bytes(),
             question=self.question,
             answer=self.answer,
             answer_kind=self.answer_kind,
             choices=self.choices,
+            formal_text=self.formal_text,
+            formal_language=self.formal_language,
         )
 
 
-def read_questions(path: str | Path, limit: int | None = None) -> list[Question]:
-    """The rows of a file, the first `limit` of them.
-
-    Raises InputError naming file, line and field; ids must differ.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is no file; give a JSONL file with id and answer in every row")
-    questions: dict[str, Question] = {}
-    for number, row in read_rows(path):
-        if limit is not None and len(questions) == limit:
-            break
-        try:
-            question = _from_row(row, path.parent)
-            if question.id in questions:
-                raise InputError(f"field 'id' repeats {question.id!r}; ids must differ")
-        except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
-        questions[question.id] = question
-    if not questions:
-        raise InputError(f"{path} has no rows; give at least one question")
-    return list(questions.values())
+def decode_image(text: str) -> bytes:
+    """The bytes behind base64 text, a `data:` prefix allowed; raises InputError."""
+    if len(text) > MAX_BASE64:
+        raise InputError(f"field 'image' is longer than {MAX_BASE64 >> 20} MiB of base64")
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"field 'image' is no base64 ({error})") from None
+    if not data:
+        raise InputError("field 'image' holds no bytes")
+    return data
 
 
-def _from_row(row: Mapping[str, Any], folder: Path) -> Question:
-    choices = row.get("choices") or []
-    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise InputError("field 'choices' must be a list of strings")
-    kind = row.get("answer_kind") or ("choice" if choices else "text")
-    if kind not in get_args(AnswerKind):
-        raise InputError(
-            f"field 'answer_kind' is {kind!r}, not one of {', '.join(get_args(AnswerKind))}"
-        )
-    provenance = row.get("provenance")
-    family = provenance.get("family") if isinstance(provenance, Mapping) else None
-    values = {"family": family, **{name: row.get(name) for name in DIMENSIONS[:-1]}}
-    return Question(
-        id=_text(row, "id"),
-        question=_text(row, "question", required=False),
-        answer=_text(row, "answer"),
-        answer_kind=kind,
-        choices=tuple(choices),
-        image=_text(row, "image", required=False) or None,
-        dimensions={name: str(values[name]) for name in DIMENSIONS if values[name]},
-        folder=folder,
-    )
-
-
-def _text(row: Mapping[str, Any], name: str, *, required: bool = True) -> str:
+def text_field(row: Mapping[str, Any], name: str, *, required: bool = True) -> str:
+    """A field as text, numbers included; "" where an optional one is missing or null."""
     value = row.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)

@@ -4,12 +4,16 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from onevision_jax.errors import InputError
 from onevision_jax.evaluation.questions import Question
 from onevision_jax.evaluation.statistics import wilson
+from onevision_jax.evaluation.task import Task
 from onevision_jax.rewards import VERSION, GraderPool, Item
+from onevision_jax.rewards.official import PROTOCOLS
 
+Mode = Literal["strict", "official"]
 GRADER = {
     "extractor": "answer tags, boxes, final phrases",
     "equality": "strict",
@@ -26,10 +30,41 @@ class Response:
     finish_reason: str | None = None
 
 
+def protocol_of(task: Task, mode: Mode) -> str:
+    """The key of the grader in `PROTOCOLS`, "" for the strict one.
+
+    Raises InputError where a benchmark has published no protocol that works without a judge.
+    """
+    if mode == "strict":
+        return ""
+    if not task.official:
+        raise InputError(
+            f"{task.name} has no published protocol that works without a judge model; "
+            "use --mode strict"
+        )
+    return task.official
+
+
+def describe_grader(protocol: str) -> dict[str, Any]:
+    """The entry `grader` of results.json."""
+    if not protocol:
+        return GRADER
+    found = PROTOCOLS[protocol]
+    return {
+        "extractor": found.extractor,
+        "equality": found.equality,
+        "judge": None,
+        "version": found.version,
+    }
+
+
 def grade_responses(
-    questions: Sequence[Question], responses: Mapping[str, Response]
+    questions: Sequence[Question], responses: Mapping[str, Response], protocol: str = ""
 ) -> list[dict[str, Any]]:
-    """Rows of items.jsonl, one for each question; one without a response is wrong, and missing."""
+    """Rows of items.jsonl, one for each question; one without a response is wrong, and missing.
+
+    protocol: from `protocol_of`.
+    """
     answered = [question for question in questions if question.id in responses]
     with GraderPool() as pool:
         grades = pool.grade_many(
@@ -39,6 +74,8 @@ def grade_responses(
                 answer_kind=question.answer_kind,
                 choices=question.choices,
                 finish_reason=responses[question.id].finish_reason,
+                protocol=protocol,
+                facts=question.facts,
             )
             for question in answered
         )
@@ -60,7 +97,10 @@ def grade_responses(
 
 
 def summarise(
-    questions: Sequence[Question], rows: Sequence[Mapping[str, Any]], **settings: Any
+    questions: Sequence[Question],
+    rows: Sequence[Mapping[str, Any]],
+    protocol: str = "",
+    **settings: Any,
 ) -> dict[str, Any]:
     """results.json: counts over all questions, a Wilson interval, and counts by dimension.
 
@@ -68,12 +108,6 @@ def summarise(
     """
     verdicts = [row["verdict"] for row in rows]
     correct, n = verdicts.count("correct"), len(rows)
-    by: dict[str, dict[str, dict[str, Any]]] = {}
-    for question, verdict in zip(questions, verdicts, strict=True):
-        for name, value in question.dimensions.items():
-            counts = by.setdefault(name, {}).setdefault(value, {"n": 0, "correct": 0})
-            counts["n"] += 1
-            counts["correct"] += verdict == "correct"
     return {
         **settings,
         "n": n,
@@ -82,9 +116,47 @@ def summarise(
         "ci95": list(wilson(correct, n)),
         "missing": sum(row["response"] is None for row in rows),
         **{name: verdicts.count(name) for name in ("unparsed", "truncated", "grader_failed")},
-        "by": by,
-        "grader": GRADER,
+        "by": count_by(questions, verdicts),
+        "cells": count_cells(questions, verdicts),
+        "grader": describe_grader(protocol),
     }
+
+
+def values_of(question: Question, name: str) -> tuple[str, ...]:
+    """The values of one dimension; () where the row has none."""
+    value = question.dimensions.get(name, ())
+    return (value,) if isinstance(value, str) else value
+
+
+def count_by(
+    questions: Sequence[Question], verdicts: Sequence[str]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """{dimension: {value: {n, correct}}}."""
+    by: dict[str, dict[str, dict[str, int]]] = {}
+    for question, verdict in zip(questions, verdicts, strict=True):
+        for name in question.dimensions:
+            for value in values_of(question, name):
+                add(by.setdefault(name, {}), value, verdict)
+    return by
+
+
+def count_cells(
+    questions: Sequence[Question], verdicts: Sequence[str]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """{tier: {subject: {n, correct}}}, for the heat map."""
+    cells: dict[str, dict[str, dict[str, int]]] = {}
+    for question, verdict in zip(questions, verdicts, strict=True):
+        for tier in values_of(question, "tier"):
+            for subject in values_of(question, "subject"):
+                add(cells.setdefault(tier, {}), subject, verdict)
+    return cells
+
+
+def add(counts: dict[str, dict[str, int]], value: str, verdict: str) -> None:
+    """Counts one verdict."""
+    cell = counts.setdefault(value, {"n": 0, "correct": 0})
+    cell["n"] += 1
+    cell["correct"] += verdict == "correct"
 
 
 def write_results(

@@ -13,11 +13,12 @@ from onevision_jax.convert import to_hf
 from onevision_jax.data.source import JsonlSource
 from onevision_jax.data.synthetic.build import SynthSettings, build
 from onevision_jax.evaluation import (
+    TASKS,
     AnswerConfig,
     Question,
     answer,
     grade_responses,
-    read_questions,
+    read_task,
     summarise,
     write_results,
 )
@@ -131,7 +132,7 @@ def ask(
 
 def read_test(config: QuickstartConfig, out: Path) -> list[Question]:
     """The questions that every model is asked."""
-    return read_questions(out / "data" / "test.jsonl", config.num_questions)
+    return read_task(TASKS["generic"], out / "data" / "test.jsonl", config.num_questions)
 
 
 def read_items(out: Path, name: str) -> list[dict[str, Any]]:

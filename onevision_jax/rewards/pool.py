@@ -18,14 +18,15 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from onevision_jax.rewards.grade import AnswerKind, Grade, Verdict, grade
+from onevision_jax.rewards.official import PROTOCOLS
 
 BATCH = 64
 START_SECONDS = 60.0
@@ -34,13 +35,19 @@ PROGRAM = "from onevision_jax.rewards.pool import serve; serve()"
 
 @dataclass(frozen=True)
 class Item:
-    """The arguments of one `grade` call."""
+    """What one grading needs.
+
+    protocol: a key of `PROTOCOLS` for a published protocol, which reads choices and facts (JSON
+    values); "" for the strict grader, which reads answer kind, choices and finish reason.
+    """
 
     response: str
     gold: str
     answer_kind: AnswerKind
     choices: tuple[str, ...] = ()
     finish_reason: str | None = None
+    protocol: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class WorkerLost(RuntimeError):
@@ -180,7 +187,24 @@ def serve() -> None:
     out.write(b"ready\n")
     out.flush()
     for line in sys.stdin.buffer:
-        rows = json.loads(line)
-        grades = [asdict(grade(row.pop("response"), row.pop("gold"), **row)) for row in rows]
+        grades = [asdict(grade_item(Item(**row))) for row in json.loads(line)]
         out.write(json.dumps(grades).encode() + b"\n")
         out.flush()
+
+
+def grade_item(item: Item) -> Grade:
+    """By the item's protocol; an error inside a published one becomes `grader_failed`."""
+    choices = tuple(item.choices)
+    if not item.protocol:
+        return grade(
+            item.response,
+            item.gold,
+            answer_kind=item.answer_kind,
+            choices=choices,
+            finish_reason=item.finish_reason,
+        )
+    try:
+        protocol = PROTOCOLS[item.protocol]
+        return protocol.grade(item.response, item.gold, choices=choices, facts=item.facts)
+    except Exception as error:  # Not hidden: it becomes a verdict of its own, with its cause.
+        return Grade("grader_failed", None, f"{type(error).__name__}: {error}"[:300])

@@ -12,11 +12,12 @@ from onevision_jax.data.record import read_rows, write_jsonl
 from onevision_jax.data.synthetic import FAMILIES, make_record
 from onevision_jax.errors import InputError
 from onevision_jax.evaluation import (
+    TASKS,
     Question,
     families_above,
     majority_answers,
     majority_items,
-    read_questions,
+    read_task,
     template,
     training_rows,
     wilson,
@@ -43,7 +44,7 @@ def rows(folder):
 
 @pytest.fixture(scope="module")
 def questions(folder):
-    return read_questions(folder / "test.jsonl")
+    return read_task(TASKS["generic"], folder / "test.jsonl")
 
 
 def row(question, answer, family="f"):

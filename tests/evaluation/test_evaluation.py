@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from onevision_jax.cli.main import main
 from onevision_jax.convert import keymap
 from onevision_jax.data.record import Record, write_jsonl
-from onevision_jax.evaluation import answers, read_questions, wilson
+from onevision_jax.evaluation import TASKS, answers, read_task, wilson
 from onevision_jax.evaluation.answers import shown
 from onevision_jax.model import preset, to_hf
 from onevision_jax.processor import load_image
@@ -156,7 +156,7 @@ def test_images_are_shown_blanked_or_left_out(checkpoint, data, tmp_path):
     # The questions are the same text: without their images the answers cannot differ.
     assert len(set(said["real"])) > 1
     assert len(set(said["blank"])) == len(set(said["none"])) == 1
-    record = read_questions(data)[0].record()
+    record = read_task(TASKS["generic"], data)[0].record()
     assert record.image is not None
     blank = shown(record, "blank").image
     assert blank is not None
@@ -177,7 +177,7 @@ def test_bad_input_is_one_sentence(data, tmp_path, capsys):
         (data, rows("number.jsonl", '{"id": "q0", "response": 1}'), "'response' must be a string"),
         (data, rows("broken.jsonl", '{"id": "q0"'), "line 1"),
         (data, tmp_path / "none.jsonl", "none.jsonl is no file"),
-        (tmp_path / "nowhere.jsonl", good, "nowhere.jsonl is no file"),
+        (tmp_path / "nowhere.jsonl", good, "nowhere.jsonl is not there"),
         (rows("empty.jsonl"), good, "has no rows"),
         (rows("noid.jsonl", '{"answer": "1"}'), good, "field 'id'"),
         (rows("same.jsonl", *['{"id": "a", "answer": "1"}'] * 2), good, "repeats 'a'"),
@@ -191,3 +191,9 @@ def test_bad_input_is_one_sentence(data, tmp_path, capsys):
     assert regrade(data, good, tmp_path / "out", "--limit", "0") == 1
     assert main(["eval", "regrade", "--task", "generc"]) == 2
     assert "did you mean generic" in capsys.readouterr().err
+
+
+def test_the_command_line_knows_every_task():
+    from onevision_jax.cli import eval as verb
+
+    assert set(verb.TASKS) == set(TASKS)

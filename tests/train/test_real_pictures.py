@@ -16,10 +16,11 @@ from onevision_jax.data.packing import Packing
 from onevision_jax.data.record import Record, write_jsonl
 from onevision_jax.data.settings import PipelineConfig
 from onevision_jax.evaluation import (
+    TASKS,
     AnswerConfig,
     answer,
     grade_responses,
-    read_questions,
+    read_task,
     summarise,
 )
 from onevision_jax.model import ModelOptions
@@ -110,7 +111,7 @@ def test_real_pictures_pass_training_rollout_and_evaluation(tmp_path, geometry3k
     assert row["completion_tokens"] > 436
     assert not any("left out" in line for line in lines)
 
-    questions = read_questions(data)
+    questions = read_task(TASKS["generic"], data)
     asked = AnswerConfig(
         checkpoint=str(tmp_path / "grpo"), max_new_tokens=NEW_TOKENS, rows=64, max_tokens=1016
     )

@@ -1,0 +1,9 @@
+"""Published scoring protocols of benchmarks, bug for bug where published numbers need it.
+
+A protocol never executes text of a model, whatever its original does. It answers with the same
+verdicts as the strict grader: `unparsed` where its extraction finds nothing.
+"""
+
+from onevision_jax.rewards.official.protocol import Protocol
+
+PROTOCOLS: dict[str, Protocol] = {}
