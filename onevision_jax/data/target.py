@@ -7,11 +7,14 @@
                                                 reasoning</think>
                                                 <answer>answer</answer>
 
+A record that shows no work (`TargetConfig.worked`) has nothing between the tags of `<think>`.
+
 Only the response is trained on. Its four tags are what rewards and graders look for, so a record
 whose own text holds one of them is refused: the answer would be cut in the wrong place.
 """
 
 import dataclasses
+import hashlib
 import re
 from typing import Any
 
@@ -28,10 +31,17 @@ class TargetConfig:
 
     formal: bool = True
     """Describe the image in its formal language first, then reason; False: reasoning alone."""
+    worked: float = 1.0
+    """Share of the records, chosen by the hash of their id, whose response shows formal text and
+    reasoning; the others give the answer alone, as most question sets about images do."""
     instruction: str = ""
     """Last line of every prompt, such as a request for the tags; "" = none."""
     system: str = ""
     """System prompt; "" leaves it to the chat template."""
+
+    def __post_init__(self):
+        if not 0 <= self.worked <= 1:
+            raise InputError(f"worked is {self.worked}; give a share from 0 to 1")
 
 
 def prompt_messages(record: Record, config: TargetConfig) -> list[dict[str, Any]]:
@@ -71,11 +81,18 @@ def response_text(record: Record, config: TargetConfig) -> str:
         found = next((tag for tag in TAGS if tag in text), None)
         if found is not None:
             raise InputError(f"field {name!r} holds {found}, which marks the parts of a response")
-    thoughts = [record.reasoning.strip("\n")]
-    if config.formal and record.formal_text.strip():
+    shown = is_worked(record, config.worked)
+    thoughts = [record.reasoning.strip("\n")] if shown else []
+    if shown and config.formal and record.formal_text.strip():
         thoughts.insert(0, fenced(record.formal_text, record.formal_language))
     thought = "\n".join(part for part in thoughts if part)
     return f"<think>{thought}</think>\n<answer>{record.answer.strip()}</answer>"
+
+
+def is_worked(record: Record, share: float) -> bool:
+    """Whether a record is of the share that shows its work: the same in every run and split."""
+    digest = hashlib.sha256(f"worked {record.id}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") < share * 2**48
 
 
 def fenced(text: str, language: str) -> str:

@@ -91,3 +91,18 @@ def test_too_many_choices():
     many = dataclasses.replace(CHART, choices=tuple(map(str, range(27))))
     with pytest.raises(InputError, match="27 entries; give 26 at most"):
         prompt_messages(many, TargetConfig())
+
+
+def test_a_share_of_the_records_shows_its_work():
+    records = [dataclasses.replace(CHART, id=str(i)) for i in range(2000)]
+    bare = "<think></think>\n<answer>B</answer>"
+
+    def worked(share):
+        return {r.id for r in records if response_text(r, TargetConfig(worked=share)) != bare}
+
+    assert worked(0.0) == set()
+    assert len(worked(1.0)) == 2000
+    assert 720 <= len(worked(0.4)) <= 880  # four standard deviations
+    assert worked(0.2) < worked(0.4)  # a record keeps its place when the share grows
+    with pytest.raises(InputError, match="worked is 1.5"):
+        TargetConfig(worked=1.5)
