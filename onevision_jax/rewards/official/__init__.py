@@ -4,6 +4,11 @@ A protocol never executes text of a model, whatever its original does. It answer
 verdicts as the strict grader: `unparsed` where its extraction finds nothing.
 """
 
+from onevision_jax.rewards.official import chartqa, mathvista, wemath
 from onevision_jax.rewards.official.protocol import Protocol
 
-PROTOCOLS: dict[str, Protocol] = {}
+PROTOCOLS: dict[str, Protocol] = {
+    "chartqa": chartqa.PROTOCOL,
+    "mathvista": mathvista.PROTOCOL,
+    "wemath": wemath.PROTOCOL,
+}
