@@ -16,16 +16,19 @@ from onevision_jax.evaluation.paired import (
     paired_interval,
 )
 from onevision_jax.evaluation.questions import Question
+from onevision_jax.evaluation.samples import g_pass_at_k, mean_g_pass_at_k, pass_at_k
 from onevision_jax.evaluation.score import (
     Mode,
     Response,
+    Responses,
+    first_samples,
     grade_responses,
     protocol_of,
     summarise,
     table,
     write_results,
 )
-from onevision_jax.evaluation.statistics import wilson
+from onevision_jax.evaluation.statistics import clustered_wilson, wilson
 from onevision_jax.evaluation.task import Task, read_task
 from onevision_jax.evaluation.tasks import TASKS
 
@@ -37,15 +40,21 @@ __all__ = [
     "PairedDifference",
     "Question",
     "Response",
+    "Responses",
     "Task",
     "answer",
+    "clustered_wilson",
     "describe_change",
     "families_above",
+    "first_samples",
+    "g_pass_at_k",
     "grade_responses",
     "majority_answers",
     "majority_items",
     "mcnemar",
+    "mean_g_pass_at_k",
     "paired_interval",
+    "pass_at_k",
     "protocol_of",
     "read_task",
     "summarise",
