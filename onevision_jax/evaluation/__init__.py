@@ -1,6 +1,7 @@
 """Benchmarks: questions, a checkpoint's answers, verdicts, and counts with error bars."""
 
 from onevision_jax.evaluation.answers import AnswerConfig, answer
+from onevision_jax.evaluation.compare import compare, comparison_table, write_comparison
 from onevision_jax.evaluation.controls import (
     FamilyComparison,
     families_above,
@@ -28,6 +29,7 @@ from onevision_jax.evaluation.score import (
     table,
     write_results,
 )
+from onevision_jax.evaluation.sides import Side, read_side
 from onevision_jax.evaluation.statistics import clustered_wilson, wilson
 from onevision_jax.evaluation.task import Task, read_task
 from onevision_jax.evaluation.tasks import TASKS
@@ -41,9 +43,12 @@ __all__ = [
     "Question",
     "Response",
     "Responses",
+    "Side",
     "Task",
     "answer",
     "clustered_wilson",
+    "compare",
+    "comparison_table",
     "describe_change",
     "families_above",
     "first_samples",
@@ -56,11 +61,13 @@ __all__ = [
     "paired_interval",
     "pass_at_k",
     "protocol_of",
+    "read_side",
     "read_task",
     "summarise",
     "table",
     "template",
     "training_rows",
     "wilson",
+    "write_comparison",
     "write_results",
 ]
