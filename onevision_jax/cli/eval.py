@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from onevision_jax.cli import eval_compare
+from onevision_jax.cli import eval_compare, eval_contamination
 
 EXAMPLE = """examples:
   onevision synth --out data --num 2000 --seed 0
@@ -30,6 +30,7 @@ def register(subparsers: Any) -> None:
     run = actions.add_parser("run", help="ask a checkpoint; resumable", epilog=EXAMPLE)
     regrade = actions.add_parser("regrade", help="grade stored answers", epilog=EXAMPLE)
     eval_compare.register(actions)
+    eval_contamination.register(actions, TASKS)
     for one in (run, regrade):
         add = one.add_argument
         add("--task", required=True, choices=TASKS, help="generic: any JSONL of id and answer")
