@@ -6,6 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from onevision_jax.cli import eval_compare, eval_contamination
+
 EXAMPLE = """examples:
   onevision synth --out data --num 2000 --seed 0
   onevision eval run --task generic --data data/test.jsonl --checkpoint runs/sft --out scores
@@ -36,6 +38,8 @@ def register(subparsers: Any) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     run = actions.add_parser("run", help="ask a checkpoint; resumable", epilog=EXAMPLE)
     regrade = actions.add_parser("regrade", help="grade stored answers", epilog=EXAMPLE)
+    eval_compare.register(actions)
+    eval_contamination.register(actions, TASKS)
     for one in (run, regrade):
         add = one.add_argument
         add("--task", required=True, choices=TASKS, help="generic: any JSONL of id and answer")
@@ -53,6 +57,7 @@ def register(subparsers: Any) -> None:
     )
     add("--max-new-tokens", type=int, default=512, metavar="N", help="default 512")
     add("--temperature", type=float, default=0.0, help="0 = greedy (default)")
+    add("--num-samples", type=int, default=1, metavar="K", help="of every question (default 1)")
     add("--seed", type=int, default=0, help="of the draws (default 0)")
     add("--rows", type=int, default=16, metavar="N", help="answers made at a time (default 16)")
     add("--instruction", default="", metavar="TEXT", help="last line of every prompt")
@@ -62,15 +67,18 @@ def register(subparsers: Any) -> None:
         required=True,
         type=Path,
         metavar="FILE",
-        help="JSONL of id, response and, where known, finish_reason",
+        help="JSONL of id, response and, where known, finish_reason and sample",
     )
 
 
 def run(args: Namespace) -> int:
     """Answer or read answers, grade them, write both files, print the table."""
+    if "perform" in args:  # An action in a module of its own.
+        return args.perform(args)
     from onevision_jax import evaluation
     from onevision_jax.errors import InputError
     from onevision_jax.evaluation import (
+        first_samples,
         grade_responses,
         protocol_of,
         read_task,
@@ -90,7 +98,7 @@ def run(args: Namespace) -> int:
     results = summarise(
         questions, rows, protocol, task=args.task, mode=args.mode, data=str(args.data), **made
     )
-    results |= task.tables(questions, rows)
+    results |= task.tables(questions, first_samples(rows))
     write_results(args.out, rows, results)
     print("\n".join(table(results)))
     print(f"wrote {args.out / 'results.json'} and items.jsonl")
@@ -116,11 +124,14 @@ def _ask(args: Namespace, questions: Any) -> tuple[dict[str, Any], Any]:
         sampling=Sampling(temperature=args.temperature),
         max_new_tokens=args.max_new_tokens,
         rows=args.rows,
+        num_samples=args.num_samples,
         seed=args.seed,
         instruction=args.instruction,
         dtype=dtype,
     )
     made = {"checkpoint": args.checkpoint, "images": args.images, "temperature": args.temperature}
+    if args.num_samples > 1:
+        made["num_samples"] = args.num_samples
     return made, answer(questions, config, args.out, _progress())
 
 
@@ -150,7 +161,7 @@ def _read(args: Namespace, questions: Any) -> tuple[dict[str, Any], Any]:
     if not args.outputs.is_file():
         raise InputError(f"{args.outputs} is no file; give a JSONL file of id and response")
     known = {question.id for question in questions}
-    responses: dict[str, Response] = {}
+    responses: dict[str, dict[int | str, Response]] = {}
     for number, row in read_rows(args.outputs):
         where = f"{args.outputs}, line {number}"
         name, text, finish = str(row.get("id")), row.get("response"), row.get("finish_reason")
@@ -164,7 +175,16 @@ def _read(args: Namespace, questions: Any) -> tuple[dict[str, Any], Any]:
             raise InputError(
                 f"{where}: id {name!r} is not in {args.data}; give the data it answers"
             )
-        if name in responses:
-            raise InputError(f"{where}: id {name!r} repeats; give one answer for each question")
-        responses[name] = Response(text=text, finish_reason=finish)
-    return {"outputs": str(args.outputs)}, responses
+        sample = 0 if row.get("sample") is None else row["sample"]
+        if isinstance(sample, bool) or not isinstance(sample, int | str):
+            raise InputError(f"{where}: field 'sample' must be a whole number or a string")
+        said = responses.setdefault(name, {})
+        if sample in said:
+            raise InputError(
+                f"{where}: id {name!r} repeats with sample {sample!r}; give one answer for each "
+                "question, or tell its samples apart with a field 'sample'"
+            )
+        said[sample] = Response(text=text, finish_reason=finish, sample=sample)
+    return {"outputs": str(args.outputs)}, {
+        name: list(said.values()) for name, said in responses.items()
+    }

@@ -19,7 +19,7 @@ from onevision_jax.data.record import Record
 from onevision_jax.data.target import TargetConfig
 from onevision_jax.errors import InputError
 from onevision_jax.evaluation.questions import Question
-from onevision_jax.evaluation.score import Response
+from onevision_jax.evaluation.score import Response, Responses, samples_of
 from onevision_jax.model import ModelOptions
 from onevision_jax.processor import Processor, load_image
 from onevision_jax.rollout import Generator, Sampling
@@ -36,12 +36,22 @@ class AnswerConfig:
     images: Literal["real", "blank", "none"] = "real"
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     max_new_tokens: int = 512
-    rows: int = 16  # prompts answered at a time
-    seed: int = 0  # row i of the file draws with seed + i
+    rows: int = 16  # answers made at a time, or all samples of one prompt where they are more
+    num_samples: int = 1  # of every question
+    seed: int = 0  # sample s of row i of the file draws with seed + i * num_samples + s
     instruction: str = ""  # last line of every prompt
     dtype: str = "float32"
     max_tokens: int = 8192  # of a prompt; images shrink to fit
     max_patches: int = 16_384
+
+    def __post_init__(self):
+        if self.num_samples < 1:
+            raise InputError(f"num_samples is {self.num_samples}, expected 1 or more")
+        if self.num_samples > 1 and self.sampling.temperature == 0:
+            raise InputError(
+                f"{self.num_samples} samples at temperature 0 are the same answer; "
+                "give a temperature above 0"
+            )
 
 
 Progress = Callable[[int, int], None]
@@ -49,14 +59,15 @@ Progress = Callable[[int, int], None]
 
 def answer(
     questions: Sequence[Question], config: AnswerConfig, folder: Path, progress: Progress
-) -> dict[str, Response]:
-    """The response to every question, by id; those that `folder` already holds are kept.
+) -> dict[str, tuple[Response, ...]]:
+    """`num_samples` responses to every question, by id; those that `folder` holds are kept.
 
-    progress(done, total) is called after each batch. Raises InputError naming the row that cannot
-    be asked, or when `folder` holds answers made under other settings.
+    progress(done, total) counts questions, after each batch. Raises InputError naming the row that
+    cannot be asked, or when `folder` holds answers made under other settings.
     """
     store = Store(folder / PARTIAL, _settings(questions, config))
-    done = store.read()
+    # A kill in the middle of a write may have left some samples of a question: it is asked again.
+    done = {name: said for name, said in store.read().items() if len(said) == config.num_samples}
     left = [(i, q) for i, q in enumerate(questions) if q.id not in done]
     if not left:
         return done
@@ -69,25 +80,45 @@ def answer(
     )
     generator = _generator(processor, config)
     progress(len(done), len(questions))
-    for batch in _batches(left, config.rows):
-        examples = [encode.prompt(shown(q.record(), config.images)).example for _, q in batch]
-        # Always as many rows: the last batch would otherwise compile once more.
-        filled = [*examples, *[examples[-1]] * (config.rows - len(examples))]
-        seeds = [config.seed + i for i, _ in batch] + [0] * (config.rows - len(batch))
-        completions = generator.generate(
-            filled, sampling=config.sampling, max_new_tokens=config.max_new_tokens, seeds=seeds
-        )
-        new = {
-            question.id: Response(
-                text=processor.tokenizer.decode(completion.token_ids, skip_special=True),
-                finish_reason=completion.finish_reason,
-            )
-            for (_, question), completion in zip(batch, completions, strict=False)
-        }
+    for batch in _batches(left, max(1, config.rows // config.num_samples)):
+        new = _ask(batch, encode, generator, config)
         store.add(new)
         done |= new
         progress(len(done), len(questions))
     return done
+
+
+def _ask(
+    batch: Sequence[tuple[int, Question]],
+    encode: Encode,
+    generator: Generator,
+    config: AnswerConfig,
+) -> dict[str, tuple[Response, ...]]:
+    """The samples of one batch."""
+    k, prompts = config.num_samples, max(1, config.rows // config.num_samples)
+    examples = [encode.prompt(shown(q.record(), config.images)).example for _, q in batch]
+    # Always as many rows: the last batch would otherwise compile once more.
+    filled = [*examples, *[examples[-1]] * (prompts - len(examples))]
+    seeds = [config.seed + i * k + sample for i, _ in batch for sample in range(k)]
+    completions = generator.generate(
+        filled,
+        sampling=config.sampling,
+        max_new_tokens=config.max_new_tokens,
+        seeds=[*seeds, *[0] * (prompts * k - len(seeds))],
+        num_samples=k,
+    )
+    tokenizer = encode.processor.tokenizer
+    return {
+        question.id: tuple(
+            Response(
+                text=tokenizer.decode(completion.token_ids, skip_special=True),
+                finish_reason=completion.finish_reason,
+                sample=sample,
+            )
+            for sample, completion in enumerate(completions[place * k : (place + 1) * k])
+        )
+        for place, (_, question) in enumerate(batch)
+    }
 
 
 def shown(record: Record, images: Literal["real", "blank", "none"]) -> Record:
@@ -108,7 +139,7 @@ class Store:
         self.path = path
         self.settings = dict(settings)
 
-    def read(self) -> dict[str, Response]:
+    def read(self) -> dict[str, tuple[Response, ...]]:
         """What is there; a line torn by a kill is cut off, and the file begun if there is none."""
         lines = self.path.read_text(encoding="utf-8").split("\n") if self.path.is_file() else []
         if len(lines) < 2:  # Not even the settings were finished.
@@ -123,14 +154,19 @@ class Store:
                     f"{self.path.parent} holds answers made with {name} = {stored.get(name)!r}, "
                     f"not {value!r}; give another --out"
                 )
-        rows = [json.loads(line) for line in whole[1:]]
-        return {row.pop("id"): Response(**row) for row in rows}
+        found: dict[str, dict[int | str, Response]] = {}
+        for line in whole[1:]:
+            row = json.loads(line)
+            name, response = row.pop("id"), Response(**row)
+            found.setdefault(name, {})[response.sample] = response  # The later one counts.
+        return {name: samples_of(list(said.values())) for name, said in found.items()}
 
-    def add(self, responses: Mapping[str, Response]) -> None:
+    def add(self, responses: Responses) -> None:
         """Appends them in one write."""
         lines = [
             json.dumps({"id": name, **dataclasses.asdict(response)}, ensure_ascii=False) + "\n"
-            for name, response in responses.items()
+            for name, said in responses.items()
+            for response in samples_of(said)
         ]
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(lines))
@@ -140,6 +176,8 @@ def _settings(questions: Sequence[Question], config: AnswerConfig) -> dict[str, 
     """What must not change between two runs that share a folder."""
     fields = dataclasses.asdict(config)
     checkpoint = str(Path(fields.pop("checkpoint")).resolve())
+    if config.num_samples == 1:
+        del fields["num_samples"]  # Folders older than this setting stay readable.
     return {"questions": len(questions), "checkpoint": checkpoint, **fields}
 
 

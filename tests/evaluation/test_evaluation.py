@@ -197,3 +197,33 @@ def test_the_command_line_knows_every_task():
     from onevision_jax.cli import eval as verb
 
     assert set(verb.TASKS) == set(TASKS)
+
+
+def test_killed_samples_go_on_and_end_the_same(checkpoint, data, tmp_path, monkeypatch, capsys):
+    more = ("--num-samples", "3", "--temperature", "1", "--rows", "6")
+    assert run(checkpoint, data, tmp_path / "whole", *more) == 0
+    items = items_of(tmp_path / "whole")
+    assert [(item["id"], item["sample"]) for item in items] == [
+        (f"q{i}", sample) for i in range(6) for sample in range(3)
+    ]
+    assert len({item["response"] for item in items}) > 6  # Draws differ within a question.
+    results = json.loads((tmp_path / "whole" / "results.json").read_text())
+    assert (results["n"], results["num_samples"], results["samples"]["k"]) == (6, 3, 3)
+    add = answers.Store.add
+
+    def add_and_die(self, responses):
+        add(self, responses)
+        lines = self.path.read_text().splitlines(keepends=True)
+        self.path.write_text("".join(lines[:-1]) + lines[-1][:20])  # Torn within a question.
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(answers.Store, "add", add_and_die)
+    assert run(checkpoint, data, tmp_path / "killed", *more) == 130
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert run(checkpoint, data, tmp_path / "killed", *more) == 0
+    assert capsys.readouterr().err.startswith("1 of 6 answered")
+    for name in ("items.jsonl", "results.json"):
+        assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    assert run(checkpoint, data, tmp_path / "cold", "--num-samples", "2") == 1
+    assert "give a temperature above 0" in capsys.readouterr().err
