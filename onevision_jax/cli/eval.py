@@ -6,6 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from onevision_jax.cli import eval_interop
+
 EXAMPLE = """examples:
   onevision synth --out data --num 2000 --seed 0
   onevision eval run --task generic --data data/test.jsonl --checkpoint runs/sft --out scores
@@ -27,6 +29,7 @@ def register(subparsers: Any) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     run = actions.add_parser("run", help="ask a checkpoint; resumable", epilog=EXAMPLE)
     regrade = actions.add_parser("regrade", help="grade stored answers", epilog=EXAMPLE)
+    eval_interop.register(actions)
     for one in (run, regrade):
         add = one.add_argument
         add("--task", required=True, choices=TASKS, help="generic: any JSONL of id and answer")
@@ -58,8 +61,11 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Answer or read answers, grade them, write both files, print the table."""
+    """Answer or read answers, grade them, write the files and the page, print the table."""
+    if args.action in ("export", "import"):
+        return eval_interop.run(args)
     from onevision_jax import evaluation
+    from onevision_jax.cli.report import write_whole
     from onevision_jax.errors import InputError
     from onevision_jax.evaluation import (
         grade_responses,
@@ -69,6 +75,7 @@ def run(args: Namespace) -> int:
         table,
         write_results,
     )
+    from onevision_jax.report import evaluation_page
 
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit is {args.limit}; give 1 or more")
@@ -83,8 +90,9 @@ def run(args: Namespace) -> int:
     )
     results |= task.tables(questions, rows)
     write_results(args.out, rows, results)
+    write_whole(args.out / "report.html", evaluation_page(args.out))
     print("\n".join(table(results)))
-    print(f"wrote {args.out / 'results.json'} and items.jsonl")
+    print(f"wrote {args.out / 'results.json'}, items.jsonl and report.html")
     return 0
 
 
