@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from onevision_jax.cli import eval_compare, eval_contamination
+from onevision_jax.cli import eval_compare, eval_contamination, eval_interop
 
 EXAMPLE = """examples:
   onevision synth --out data --num 2000 --seed 0
@@ -40,6 +40,7 @@ def register(subparsers: Any) -> None:
     regrade = actions.add_parser("regrade", help="grade stored answers", epilog=EXAMPLE)
     eval_compare.register(actions)
     eval_contamination.register(actions, TASKS)
+    eval_interop.register(actions)
     for one in (run, regrade):
         add = one.add_argument
         add("--task", required=True, choices=TASKS, help="generic: any JSONL of id and answer")
@@ -72,10 +73,11 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Answer or read answers, grade them, write both files, print the table."""
+    """Answer or read answers, grade them, write the files and the page, print the table."""
     if "perform" in args:  # An action in a module of its own.
         return args.perform(args)
     from onevision_jax import evaluation
+    from onevision_jax.cli.report import write_whole
     from onevision_jax.errors import InputError
     from onevision_jax.evaluation import (
         first_samples,
@@ -86,6 +88,7 @@ def run(args: Namespace) -> int:
         table,
         write_results,
     )
+    from onevision_jax.report import evaluation_page
 
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit is {args.limit}; give 1 or more")
@@ -100,8 +103,9 @@ def run(args: Namespace) -> int:
     )
     results |= task.tables(questions, first_samples(rows))
     write_results(args.out, rows, results)
+    write_whole(args.out / "report.html", evaluation_page(args.out))
     print("\n".join(table(results)))
-    print(f"wrote {args.out / 'results.json'} and items.jsonl")
+    print(f"wrote {args.out / 'results.json'}, items.jsonl and report.html")
     return 0
 
 

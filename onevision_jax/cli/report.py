@@ -7,7 +7,8 @@ from typing import Any
 
 EXAMPLE = """examples:
   onevision report runs/sft_debug
-  onevision report runs/scores --out scores.html"""
+  onevision report runs/scores --out scores.html
+  onevision report runs/scores --baseline before=runs/before --baseline paper=paper.json"""
 
 
 def register(subparsers: Any) -> None:
@@ -19,6 +20,14 @@ def register(subparsers: Any) -> None:
         epilog=EXAMPLE,
     )
     parser.add_argument("folder", type=Path, metavar="D", help="folder of a run or an evaluation")
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="scores to show beside: an evaluation's folder, its results.json, or a JSON file\n"
+        'like {"accuracy": 0.32, "by": {"tier": {"college": 0.25}}}; repeat for several',
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="page to write (default D/report.html)"
     )
@@ -32,7 +41,7 @@ def run(args: Namespace) -> int:
     out = args.folder / "report.html" if args.out is None else args.out
     if out.is_dir():
         raise InputError(f"{out} is a folder; name a file")
-    write_whole(out, run_report(args.folder))
+    write_whole(out, run_report(args.folder, args.baseline))
     print(f"wrote {out}")
     return 0
 

@@ -4,13 +4,14 @@ from onevision_jax.report.cards import Sample, sample, samples
 from onevision_jax.report.charts import bars, curve
 from onevision_jax.report.page import facts, note, page, section, table
 from onevision_jax.report.parts import Parts, split_response
-from onevision_jax.report.run import run_report
+from onevision_jax.report.run import evaluation_page, run_report
 
 __all__ = [
     "Parts",
     "Sample",
     "bars",
     "curve",
+    "evaluation_page",
     "facts",
     "note",
     "page",

@@ -19,6 +19,7 @@ MAX_POINTS = 600  # drawn of one series
 TREND_FROM = 100  # points from which a noisy series gets a running mean
 LARGEST = 1e100  # numbers beyond it are gaps, like NaN
 LABEL_WIDTH = 30  # characters of a bar's name
+ROW = 40  # height of a bar with its name
 
 Points = Sequence[tuple[Any, Any]]
 Segment = list[tuple[float, float]]  # neighbours without a gap between them
@@ -104,10 +105,11 @@ def curve(title: str, series: Mapping[str, Points], x_label: str = "step") -> st
             body += [_path(_running_mean(s, window), across, up, left) for s in segments]
         body.append("</g>")
     said = f"{title}: {', '.join(map(str, lines))} over {x_label}"
-    return _figure(_legend(title, lines, window), said, HEIGHT, body)
+    return figure(_legend(title, lines, window), said, HEIGHT, body)
 
 
-def _figure(caption: str, said: str, height: float, body: Sequence[str]) -> str:
+def figure(caption: str, said: str, height: float, body: Sequence[str]) -> str:
+    """A drawing under its caption; caption and body: HTML and SVG; said: for who cannot see it."""
     return (
         f"<figure><figcaption>{caption}</figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(said)}">'
@@ -228,47 +230,59 @@ def _frame(across: Axis, up: Axis, left: float, x_label: str) -> str:
 
 def bars(title: str, rows: Sequence[tuple[str, float, float, float]]) -> str:
     """Horizontal bars from 0 to 100 percent with whiskers; rows: (name, value, low, high)."""
-    body, row_height, right = [], 40, WIDTH - 14
-    bottom = 4 + row_height * len(rows)
-    for percent in (0, 25, 50, 75, 100):
-        x = _along(percent)
-        body.append(
-            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}"/>'
-            f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{percent}</text>'
-        )
+    bottom = 4 + ROW * len(rows)
+    body = [percent_grid(bottom)]
     for place, (name, value, low, high) in enumerate(rows):
-        top = 4 + row_height * place
+        top = 4 + ROW * place
         numbers = [drawable(n) for n in (value, low, high)]
         said = "no value" if None in numbers else f"{value:.1f} % [{low:.1f}, {high:.1f}]"
-        body.append(
-            f'<text class="name" x="4" y="{top + 15}">{escape(_short(str(name)))}'
-            f"<title>{escape(name)}</title></text>"
-            f'<text x="{right + 10}" y="{top + 15}" text-anchor="end">{said}</text>'
-        )
-        body.append(_bar([n for n in numbers if n is not None], top + 21))
-    return _figure(f"<b>{escape(title)}</b><span>%</span>", title, bottom + 22, body)
+        body.append(row_text(name, said, top))
+        body.append(track([n for n in numbers if n is not None], top + 21))
+    return figure(f"<b>{escape(title)}</b><span>%</span>", title, bottom + 22, body)
 
 
-def _along(percent: float) -> float:
+def percent_grid(bottom: float) -> str:
+    """Lines from the top down to `bottom`, with their percents below."""
+    return "".join(
+        f'<line class="grid" x1="{along(p):.1f}" x2="{along(p):.1f}" y1="4" y2="{bottom}"/>'
+        f'<text x="{along(p):.1f}" y="{bottom + 16}" text-anchor="middle">{p}</text>'
+        for p in (0, 25, 50, 75, 100)
+    )
+
+
+def row_text(name: str, said: str, top: float) -> str:
+    """What stands over a bar: its name, cut to fit, and its numbers."""
+    return (
+        f'<text class="name" x="4" y="{top + 15}">{escape(short(str(name)))}'
+        f"<title>{escape(name)}</title></text>"
+        f'<text x="{WIDTH - 4}" y="{top + 15}" text-anchor="end">{said}</text>'
+    )
+
+
+def along(percent: float) -> float:
+    """Where a percent lies across a drawing of bars."""
     return 4 + (WIDTH - 18) * min(max(percent, 0.0), 100.0) / 100
 
 
-def _bar(numbers: Sequence[float], top: float) -> str:
-    """The track; with three numbers also the bar and its whisker."""
-    start, end = _along(0), _along(100)
-    track = f'<rect class="track" x="{start}" y="{top}" width="{end - start}" height="12" rx="2"/>'
-    if len(numbers) < 3:
-        return track
-    value, low, high = map(_along, numbers)
-    middle = top + 6
+def track(numbers: Sequence[float], top: float, look: str = "bar") -> str:
+    """The track; with one number also the bar, with three its whisker. look: class of the bar."""
+    start, end = along(0), along(100)
+    empty = f'<rect class="track" x="{start}" y="{top}" width="{end - start}" height="12" rx="2"/>'
+    if len(numbers) not in (1, 3):
+        return empty
+    width, middle = along(numbers[0]) - start, top + 6
+    size = f'width="{width:.1f}" height="12"'
+    parts = f'{empty}<rect class="{look}" x="{start}" y="{top}" {size} rx="2"/>'
+    if len(numbers) == 1:
+        return parts
+    low, high = map(along, numbers[1:])
     return (
-        f'{track}<rect class="bar" x="{start}" y="{top}" width="{value - start:.1f}" height="12" '
-        f'rx="2"/><path class="whisker" d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8'
+        f'{parts}<path class="whisker" d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8'
         f'M{high:.1f} {middle - 4}v8"/>'
     )
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """A name that fits beside a bar's numbers; wide characters count double."""
     width = 0
     for place, character in enumerate(name):

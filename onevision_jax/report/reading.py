@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,13 @@ def text_of(row: dict[str, Any], name: str) -> str:
     """The field as text; "" where it is missing or null."""
     value = row.get(name)
     return "" if value is None else str(value)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(a.b, value) for every value; lists and empty objects as JSON."""
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{prefix}{name}", plain

@@ -1,47 +1,53 @@
-"""The scores of an evaluation folder, from results.json and items.jsonl."""
+"""The scores of an evaluation folder, from results.json."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from onevision_jax.errors import InputError
-from onevision_jax.report.cards import Sample, samples
-from onevision_jax.report.charts import bars
-from onevision_jax.report.page import facts, is_number, note, section
-from onevision_jax.report.parts import split_response
-from onevision_jax.report.reading import read_lines, read_object, text_of
+from onevision_jax.report.baselines import published, read_baselines
+from onevision_jax.report.beside import baseline_table, beside, ranking
+from onevision_jax.report.charts import bars, curve, figure, percent_grid, track
+from onevision_jax.report.counts import Count, percent_interval
+from onevision_jax.report.heatmap import heat_map
+from onevision_jax.report.levels import level_order
+from onevision_jax.report.page import escape, facts, is_number, note, section, show
+from onevision_jax.report.reading import flatten, read_object
 
+Tables = dict[str, dict[str, Count]]
 COUNTS = ("missing", "unparsed", "truncated", "grader_failed")
-NUM_ITEMS = 200
+MODEL = ("model", "checkpoint", "endpoint", "outputs")  # where the answers came from
+SHOWN = {"n", "correct", "accuracy", "ci95", "by", "cells", "grader", "samples", *COUNTS}
 NUM_BARS = 20  # values of one dimension
+NUM_FACTS = 200  # of entries that only one benchmark has
 
 
-def score_sections(path: Path) -> list[str]:
-    """HTML of results.json: accuracy with its interval, counts, settings, and bars by dimension.
+def score_sections(path: Path, baselines: Sequence[str] = ()) -> list[str]:
+    """HTML of results.json: accuracy with its interval, counts, settings, tables and charts.
 
-    Raises InputError naming the field that is damaged.
+    baselines: words NAME=FOLDER_OR_FILE. Raises InputError naming the field that is damaged.
     """
     results = read_object(path)
-    n, correct = counted(results, "", path)
-    low, high = interval(results, n, correct, path)
-    share = f"{100 * correct / n:.1f} %" if n else "nothing was scored"
-    pairs: list[tuple[str, Any]] = [
-        ("accuracy", share),
-        ("95 % interval", f"{100 * low:.1f} to {100 * high:.1f} %"),
-        ("correct", f"{correct:,} of {n:,}"),
-        *((name.replace("_", " "), results[name]) for name in COUNTS if name in results),
+    whole = counted(results, "", path)
+    by, cells = tables(results, "by", path), tables(results, "cells", path)
+    sections = [
+        section(
+            "Scores",
+            headline(whole, interval(results, whole, path)),
+            facts(count_facts(results)),
+            facts(setting_facts(results)),
+        )
     ]
-    known = {"n", "correct", "accuracy", "ci95", *COUNTS}
-    settings = [
-        (name, value)
-        for name, value in results.items()
-        if name not in known and isinstance(value, str | int | float)
-    ]
-    by = mapping(results, "by", path)
-    charts = [dimension_chart(name, mapping(by, name, path), path) for name in by]
-    if charts:
-        charts.insert(0, note("Share of correct answers, with 95 % Wilson intervals."))
-    return [section("Scores", facts(pairs), facts(settings), *charts)]
+    if cells:
+        table = heat_map(cells, by.get("tier", {}), by.get("subject", {}), whole)
+        sections.append(section("Tiers and subjects", table))
+    if by:
+        charts = [dimension_chart(name, counts) for name, counts in by.items()]
+        said = note("Share of right answers, with 95 % Wilson intervals.")
+        sections.append(section("By dimension", said, *charts))
+    sections += baseline_sections(results, whole, by, baselines)
+    return [*sections, *sample_sections(results), *other_sections(results)]
 
 
 def damaged(path: Path, field: str, complaint: str) -> NoReturn:
@@ -57,64 +63,142 @@ def mapping(fields: Mapping[str, Any], name: str, path: Path) -> Mapping[str, An
     return value
 
 
-def counted(fields: Mapping[str, Any], where: str, path: Path) -> tuple[int, int]:
+def tables(results: Mapping[str, Any], field: str, path: Path) -> Tables:
+    """{name: {value: (n, correct)}}, checked."""
+    found = mapping(results, field, path)
+    return {
+        name: {
+            value: counted(count, f"{field}.{name}.{value}.", path)
+            for value, count in mapping(found, name, path).items()
+        }
+        for name in found
+    }
+
+
+def counted(fields: Mapping[str, Any], where: str, path: Path) -> Count:
     """(n, correct), checked."""
-    for name in ("n", "correct"):
-        value = fields.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            damaged(path, f"{where}{name}", "must be a count")
-    if fields["correct"] > fields["n"]:
-        damaged(path, f"{where}correct", f"is {fields['correct']} of only {fields['n']}")
-    return fields["n"], fields["correct"]
+    n, correct = fields.get("n"), fields.get("correct")
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        damaged(path, f"{where}n", "must be a count")
+    if not (isinstance(correct, int | float) and is_number(correct) and 0 <= correct < math.inf):
+        damaged(path, f"{where}correct", "must be a count")
+    if correct > n:
+        damaged(path, f"{where}correct", f"is {correct} of only {n}")
+    return n, correct
 
 
-def interval(results: Mapping[str, Any], n: int, correct: int, path: Path) -> tuple[float, float]:
-    """The stored interval; the Wilson interval where none is stored."""
-    from onevision_jax.evaluation import wilson  # It brings jax, which curves do not need.
-
+def interval(results: Mapping[str, Any], whole: Count, path: Path) -> tuple[float, float]:
+    """The stored interval in percent; the Wilson interval where none is stored."""
     stored = results.get("ci95")
     if stored is None:
-        return wilson(correct, n)
+        return percent_interval(whole)
     if not (isinstance(stored, list) and len(stored) == 2 and all(map(is_number, stored))):
         damaged(path, "ci95", "must be two numbers")
-    return stored[0], stored[1]
+    return 100 * stored[0], 100 * stored[1]
 
 
-def dimension_chart(name: str, values: Mapping[str, Any], path: Path) -> str:
-    """Bars for the values of one dimension, such as tiers; the largest NUM_BARS, by name."""
-    from onevision_jax.evaluation import wilson
+def headline(whole: Count, ends: tuple[float, float]) -> str:
+    """The share of right answers, large, with its interval as numbers and as a drawing."""
+    n, correct = whole
+    low, high = ends
+    share = f"{100 * correct / n:.1f} %" if n else "nothing was scored"
+    numbers = [100 * correct / n, low, high] if n else []
+    drawing = figure("", f"accuracy {share}", 36, [percent_grid(18), track(numbers, 4)])
+    said = f"95 % interval {low:.1f} to {high:.1f} %, {show(correct)} of {n:,} right"
+    return (
+        f'<div class="headline"><p><b>{escape(share)}</b><span>{escape(said)}</span></p>'
+        f"{drawing}</div>"
+    )
 
-    counts = {v: counted(values[v], f"by.{name}.{v}.", path) for v in values}
+
+def count_facts(results: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Questions, and answers that were not simply right or wrong."""
+    yield "questions", results["n"]
+    for name in COUNTS:
+        if name in results:
+            yield name.replace("_", " "), results[name]
+    stored = results.get("ci95_clustered")
+    if isinstance(stored, list) and len(stored) == 2 and all(map(is_number, stored)):
+        yield "95 % interval, by clusters", f"{100 * stored[0]:.1f} to {100 * stored[1]:.1f} %"
+
+
+def setting_facts(results: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The model, the mode and the grader, then whatever else was set."""
+    model = {name: results[name] for name in MODEL if isinstance(results.get(name), str)}
+    plain = {k: v for k, v in results.items() if isinstance(v, str | int | float)}
+    yield from {**model, **{k: v for k, v in plain.items() if k not in SHOWN}}.items()
+    grader = results.get("grader")
+    if isinstance(grader, dict):
+        for name, value in flatten(grader, "grader: "):
+            yield name, value.replace("null", "none") if name == "grader: judge" else value
+
+
+def dimension_chart(name: str, counts: Mapping[str, Count]) -> str:
+    """Bars for the values of one dimension, such as tiers: the largest NUM_BARS, in their order."""
     largest = sorted(counts, key=lambda value: -counts[value][0])[:NUM_BARS]
     rows = []
-    for value in sorted(largest):
+    for value in sorted(largest, key=level_order):
         n, correct = counts[value]
-        low, high = wilson(correct, n)
         label = f"{value.replace('_', ' ')} ({n:,})"
-        rows.append((label, 100 * correct / n if n else float("nan"), 100 * low, 100 * high))
+        share = 100 * correct / n if n else math.nan
+        rows.append((label, share, *percent_interval((n, correct))))
     cut = f", the {NUM_BARS} largest of {len(counts)}" if len(counts) > NUM_BARS else ""
     return bars(f"by {name}{cut}", rows)
 
 
-def item_sections(path: Path) -> list[str]:
-    """HTML of items.jsonl: the first NUM_ITEMS answers with their verdicts."""
-    rows = read_lines(path)
-    if not rows:
-        return [section("Answers", note("There are none."))]
-    cards = [item_card(row) for row in rows[:NUM_ITEMS]]
-    said = [note(f"The first {NUM_ITEMS} of {len(rows):,}.")] if len(rows) > NUM_ITEMS else []
-    return [section("Answers", *said, samples(cards))]
+def baseline_sections(
+    results: Mapping[str, Any], whole: Count, by: Tables, words: Sequence[str]
+) -> list[str]:
+    """HTML of the scores of others: those that were asked for, then those that are published."""
+    sections = []
+    asked = read_baselines(words, results)
+    source, printed = published(str(results.get("task", "")))
+    for title, said, others in (
+        ("Beside baselines", "As given with --baseline.", asked),
+        ("Beside published results", source, printed),
+    ):
+        if others and whole[0]:
+            name = next((str(results[key]) for key in MODEL if results.get(key)), "this model")
+            charts = [ranking(whole, others), *(beside(d, by[d], others) for d in by)]
+            parts = [note(said), *charts, baseline_table(name, whole, by, others)]
+            sections.append(section(title, *parts))
+    return sections
 
 
-def item_card(row: dict[str, Any]) -> Sample:
-    """The card of one answer; where the grader read something, that is the answer."""
-    parts = split_response(text_of(row, "response"))
-    return Sample(
-        id=text_of(row, "id"),
-        gold=text_of(row, "gold"),
-        formal=parts.formal,
-        reasoning=parts.reasoning,
-        answer=text_of(row, "extracted") or parts.answer,
-        verdict=text_of(row, "verdict"),
-        reason=text_of(row, "reason"),
-    )
+def sample_sections(results: Mapping[str, Any]) -> list[str]:
+    """HTML of `samples`: what several answers to every question say together."""
+    samples = results.get("samples")
+    if not isinstance(samples, dict):
+        return []
+    charts = [
+        curve(str(name), {str(name): sorted((float(k), v) for k, v in values.items())}, x)
+        for name, values, x in (
+            ("pass@k", samples.get("pass@k"), "k"),
+            ("g_pass@k", samples.get("g_pass@k"), "tau: share of the samples that must be right"),
+        )
+        if isinstance(values, dict) and len(values) > 1 and all(map(is_decimal, values))
+    ]
+    pairs = list(flatten(samples))[:NUM_FACTS]
+    said = note("Means over the questions; pass@k and G-Pass@k are the unbiased estimators.")
+    return [section("Several samples a question", said, *charts, facts(pairs))]
+
+
+def is_decimal(text: str) -> bool:
+    """Whether it is a finite decimal number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def other_sections(results: Mapping[str, Any]) -> list[str]:
+    """HTML of the entries that only one benchmark has, such as We-Math's scores."""
+    others = {
+        name: value
+        for name, value in results.items()
+        if name not in SHOWN and isinstance(value, dict) and value
+    }
+    return [
+        section(name.replace("_", " "), facts(list(flatten(value))[:NUM_FACTS]))
+        for name, value in others.items()
+    ]

@@ -7,11 +7,17 @@ STYLE = """
 :root { color-scheme: light dark;
   --page: #fbfbfa; --card: #ffffff; --ink: #1d2126; --muted: #5d6670; --line: #dfe2e6;
   --track: #e9ebee; --good: #1a7f4b; --bad: #c0362c; --odd: #9a6700;
-  --c0: #2563b8; --c1: #c2570c; --c2: #1a7f5a; --c3: #9333a8; --c4: #8a6d00; --c5: #5d6670; }
+  --c0: #2563b8; --c1: #c2570c; --c2: #1a7f5a; --c3: #9333a8; --c4: #8a6d00; --c5: #5d6670;
+  --h0: #f1f5fb; --h1: #d6dfed; --h2: #bccae0; --h3: #a2b5d2; --h4: #88a0c4; --h5: #6f8cb6;
+  --h6: #5778a8; --h7: #3f649a; --h8: #27508b; --h9: #0b3c7d;
+  --pale: #1d2126; --middle: #1d2126; --strong: #ffffff; }
 @media (prefers-color-scheme: dark) { :root {
   --page: #14171a; --card: #1c2024; --ink: #e6e8ea; --muted: #9aa4ae; --line: #32383f;
   --track: #2b3138; --good: #4cc38a; --bad: #f2766b; --odd: #e0ad3a;
-  --c0: #6ea8fe; --c1: #f59e5b; --c2: #4cc9a0; --c3: #cf8ae0; --c4: #d8bd4a; --c5: #9aa4ae; } }
+  --c0: #6ea8fe; --c1: #f59e5b; --c2: #4cc9a0; --c3: #cf8ae0; --c4: #d8bd4a; --c5: #9aa4ae;
+  --h0: #1d2733; --h1: #2b3847; --h2: #3b495b; --h3: #4b5c71; --h4: #5b6f87; --h5: #6c829e;
+  --h6: #7e97b5; --h7: #90abcd; --h8: #a2c0e6; --h9: #b5d6ff;
+  --pale: #ffffff; --middle: #0d1117; --strong: #0d1117; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
@@ -53,12 +59,44 @@ svg .faint { stroke-width: 1; opacity: .38; }
 svg .dot { fill: currentColor; }
 svg .track { fill: var(--track); } svg .bar { fill: var(--c0); opacity: .8; }
 svg .whisker { stroke: var(--ink); stroke-width: 1.6; fill: none; }
+.heat { border-collapse: separate; border-spacing: 3px; font-size: 14px; }
+.heat th, .heat td { border: 0; padding: 5px 9px; vertical-align: middle; }
+.heat th { white-space: normal; max-width: 150px; overflow-wrap: break-word; }
+.heat thead th { text-align: center; vertical-align: bottom; min-width: 74px; }
+.heat tbody th, .heat tfoot th { text-align: right; min-width: 84px; }
+.heat td { text-align: center; border-radius: 4px; white-space: nowrap; }
+.heat td b { display: block; font-weight: 600; } .heat td small { font-size: 12px; }
+.heat .empty { color: var(--muted); }
+.heat td.few { outline: 2px dashed var(--odd); outline-offset: -2px; }
+.heat .sum { box-shadow: inset 0 0 0 1px var(--line); }
+.h0, .h1, .h2, .h3, .h4 { color: var(--pale); } .h5 { color: var(--middle); }
+.h6, .h7, .h8, .h9 { color: var(--strong); }
+.h0 { background: var(--h0); } .h1 { background: var(--h1); } .h2 { background: var(--h2); }
+.h3 { background: var(--h3); } .h4 { background: var(--h4); } .h5 { background: var(--h5); }
+.h6 { background: var(--h6); } .h7 { background: var(--h7); } .h8 { background: var(--h8); }
+.h9 { background: var(--h9); }
+figcaption .scale i { width: 14px; height: 12px; margin: 0; border-radius: 0; }
+figcaption i.few { height: 12px; background: none; outline: 2px dashed var(--odd);
+  outline-offset: -2px; }
+.headline { display: grid; gap: 4px 24px; align-items: center;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }
+.headline p { margin: 0; } .headline b { display: block; font-size: 44px; line-height: 1.1;
+  font-weight: 650; font-variant-numeric: tabular-nums; }
+.headline span { color: var(--muted); }
+.headline figure { border: 0; background: none; padding: 0; }
+figcaption em { font-style: normal; } figcaption i.block { height: 10px; opacity: .8; }
+svg .bar.other { fill: var(--c5); opacity: .55; }
+svg .mark { fill: currentColor; stroke: var(--card); stroke-width: 1; }
+summary { font-size: 12px; color: var(--muted); cursor: pointer; margin-bottom: 4px; }
+section > figure.wide { grid-column: 1 / -1; }
 .c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); }
 .c3 { color: var(--c3); } .c4 { color: var(--c4); } .c5 { color: var(--c5); }
 .filters { display: none; flex-wrap: wrap; gap: 6px 18px; margin-bottom: 14px; }
 .scripted .filters { display: flex; }
-.filters > span { display: flex; flex-wrap: wrap; gap: 6px; align-items: center;
+.filters > * { display: flex; flex-wrap: wrap; gap: 6px; align-items: center;
   color: var(--muted); font-size: 13px; }
+select, input { font: inherit; color: var(--ink); background: var(--card); min-width: 0;
+  border: 1px solid var(--line); border-radius: 6px; padding: 2px 8px; max-width: 100%; }
 button { font: inherit; color: var(--ink); background: var(--card); cursor: pointer;
   border: 1px solid var(--line); border-radius: 999px; padding: 2px 11px; max-width: 100%;
   overflow-wrap: anywhere; }
@@ -91,22 +129,47 @@ pre { margin: 0; padding: 8px 10px; background: var(--page); border: 1px solid v
 .pair p { margin: 0; white-space: pre-wrap; max-height: 120px; overflow: auto; }
 .reason { margin: 0; color: var(--muted); font-size: 13px; }
 @media (max-width: 520px) { main { padding: 20px 12px 48px; }
-  article > .picture { flex-basis: 100%; } .picture img { max-width: 220px; } }
+  article > .picture { flex-basis: 100%; } .picture img { max-width: 220px; }
+  .facts { grid-template-columns: repeat(auto-fill, minmax(min(100%, 150px), 1fr)); }
+  .heat { font-size: 12.5px; border-spacing: 2px; } .heat th, .heat td { padding: 3px 5px; }
+  .heat thead th { min-width: 52px; } .heat tbody th, .heat tfoot th { min-width: 0; } }
 """
 
-# Buttons carry data-key and data-value, cards an attribute data-KEY; "" shows every card.
+# Buttons and lists carry data-key, cards an attribute data-KEY with a value on each line; ""
+# shows every card. A card is also hidden unless it holds every word that is searched for.
 SCRIPT = """
 document.documentElement.classList.add("scripted");
 for (const box of document.querySelectorAll(".samples")) {
-  const wanted = {};
+  const wanted = {}, cards = [...box.querySelectorAll("article")], texts = new Map();
+  let words = [];
+  const text = (card) => {
+    if (!texts.has(card)) texts.set(card, card.textContent.toLowerCase());
+    return texts.get(card);
+  };
+  const choose = () => {
+    let count = 0;
+    for (const card of cards) {
+      card.hidden = Object.entries(wanted).some(
+        ([k, v]) => v && !(card.dataset[k] || "").split("\\n").includes(v)
+      ) || words.some((word) => !text(card).includes(word));
+      count += !card.hidden;
+    }
+    for (const shown of box.querySelectorAll("output.shown"))
+      shown.textContent = count < cards.length ? `${count} of ${cards.length} cards` : "";
+  };
   box.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-key]");
     if (!button) return;
     wanted[button.dataset.key] = button.dataset.value;
     for (const other of button.parentElement.querySelectorAll("button"))
       other.setAttribute("aria-pressed", String(other === button));
-    for (const card of box.querySelectorAll("article"))
-      card.hidden = Object.entries(wanted).some(([k, v]) => v && card.dataset[k] !== v);
+    choose();
+  });
+  box.addEventListener("input", (event) => {
+    if (event.target.matches("select")) wanted[event.target.dataset.key] = event.target.value;
+    if (event.target.matches("input"))
+      words = event.target.value.toLowerCase().split(/\\s+/).filter(Boolean);
+    choose();
   });
 }
 """

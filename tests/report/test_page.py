@@ -44,6 +44,8 @@ BLOCKS = {
                 choices=(text,),
                 verdict=text,
                 reason=text,
+                given=f"{text}.",
+                image_note=text,
                 image=text.encode("utf-8", "replace"),
                 labels={text: text},
             )
@@ -65,7 +67,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -150,6 +152,24 @@ def test_buttons_for_verdicts_and_one_label():
     assert "button" not in samples(cards[:1], "step")
     many = [Sample(labels={"step": n}) for n in range(40)]
     assert "button" not in samples(many, "step")
+    assert [s["data-key"] for s in attributes_of(samples(many, "step"), "select")] == ["label"]
+    assert len(attributes_of(samples(many, "step"), "option")) == 41
+    assert "<select" not in samples([Sample(labels={"step": n}) for n in range(61)], "step")
+
+
+def test_several_labels_of_several_values_and_a_search():
+    cards = [
+        Sample(labels={"tier": "college", "subject": ("math", "phy\nsics")}),
+        Sample(labels={"tier": HOSTILE * 9}),
+    ]
+    text = samples(cards, ("tier", "subject"), search=True)
+    found = [(card["data-label"], card["data-label1"]) for card in attributes_of(text, "article")]
+    assert found[0] == ("college", "math\nphy sics")
+    buttons = {(b["data-key"], b["data-value"]) for b in attributes_of(text, "button")}
+    assert buttons >= {("label1", "math"), ("label1", "phy sics"), ("label", found[1][0])}
+    assert "\n" not in found[1][0]
+    assert attributes_of(text, "input")[0]["type"] == "search"
+    assert "subject math, phy" in text
 
 
 def test_a_table_sets_numbers_right_and_keeps_its_shape():

@@ -104,7 +104,7 @@ def test_an_evaluation(tmp_path):
     items[0] |= {"response": None, "extracted": None}
     write_lines(tmp_path / "items.jsonl", items)
     text = run_report(tmp_path)
-    for words in ("37.5 %", "25.0 to 50.0 %", "3 of 8", "generic", "The first 200 of 250"):
+    for words in ("37.5 %", "25.0 to 50.0 %", "3 of 8", "generic", "200 of 250 ("):
         assert words in text
     low, high = wilson(3, 8)
     assert f"37.5 % [{100 * low:.1f}, {100 * high:.1f}]" in text
