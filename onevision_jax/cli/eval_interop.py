@@ -39,6 +39,7 @@ def register(actions: Any) -> None:
     for one in (export, brought):
         one.set_defaults(perform=run)
 
+
 def run(args: Namespace) -> int:
     """Convert, and say how many answers there were and what was left out."""
     from onevision_jax.errors import InputError
