@@ -1,6 +1,8 @@
 """The benchmarks, a file each."""
 
 from onevision_jax.evaluation.task import Task
-from onevision_jax.evaluation.tasks import generic
+from onevision_jax.evaluation.tasks import clevr, generic, geoqa, mathvision
 
-TASKS: dict[str, Task] = {task.name: task for task in (generic.TASK,)}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (generic.TASK, mathvision.TASK, geoqa.TASK, clevr.TASK)
+}
