@@ -16,9 +16,12 @@ EXAMPLE = """examples:
 TASKS = (
     "r1-onevision-bench",
     "mathvista",
+    "mathvision",
     "mathverse",
     "wemath",
     "geometry3k",
+    "geoqa",
+    "clevr",
     "easy-vqa",
     "chartqa",
     "generic",

@@ -11,6 +11,7 @@ not imported again, and no state of an accelerator is forked.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -60,6 +61,7 @@ class Worker:
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.pending = b""
+        self.prepared: set[str] = set()
 
     def start(self) -> subprocess.Popen[bytes]:
         """A ready process; the wait for its start is not charged to an item."""
@@ -85,6 +87,12 @@ class Worker:
     def ask(self, items: Sequence[Item], seconds: float) -> list[Grade]:
         """Grades of the items; raises WorkerLost after `seconds`."""
         self.start()
+        for name in {item.protocol for item in items} - self.prepared:
+            if name not in PROTOCOLS or PROTOCOLS[name].prepare is None:
+                continue
+            self.send(json.dumps(name).encode() + b"\n", time.monotonic() + START_SECONDS)
+            self.receive(time.monotonic() + START_SECONDS)
+            self.prepared.add(name)
         deadline = time.monotonic() + seconds
         self.send(json.dumps([asdict(item) for item in items]).encode() + b"\n", deadline)
         return [Grade(**row) for row in json.loads(self.receive(deadline))]
@@ -125,6 +133,7 @@ class Worker:
                 if pipe is not None:
                     pipe.close()
         self.process, self.pending = None, b""
+        self.prepared = set()
 
 
 class GraderPool:
@@ -182,14 +191,29 @@ class GraderPool:
 
 
 def serve() -> None:
-    """The worker's loop: a line of items in, a line of grades out, until the input closes."""
+    """The worker's loop: a line of items in, a line of grades out, until the input closes.
+
+    A line that is a name loads what that protocol needs; its answer is a line, too.
+    """
     out = sys.stdout.buffer
     out.write(b"ready\n")
     out.flush()
     for line in sys.stdin.buffer:
-        grades = [asdict(grade_item(Item(**row))) for row in json.loads(line)]
+        rows = json.loads(line)
+        if isinstance(rows, str):
+            load(rows)
+            rows = []
+        grades = [asdict(grade_item(Item(**row))) for row in rows]
         out.write(json.dumps(grades).encode() + b"\n")
         out.flush()
+
+
+def load(protocol: str) -> None:
+    """What the protocol's first grading would load; an error comes again with every item."""
+    found = PROTOCOLS.get(protocol)
+    if found is not None and found.prepare is not None:
+        with contextlib.suppress(Exception):
+            found.prepare()
 
 
 def grade_item(item: Item) -> Grade:

@@ -43,8 +43,15 @@ def test_constraints_satisfy_the_requirements(python):
             assert need.specifier.contains(pins[canonicalize_name(need.name)]), need.name
 
 
-def imported_roots(path):
+def lazy_roots(path):
+    """What functions import when they are called: extras may provide it."""
     for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            yield from imported_roots(path, node)
+
+
+def imported_roots(path, within=None):
+    for node in ast.walk(within or ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -55,11 +62,15 @@ def test_every_import_of_the_library_is_declared():
     base = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     parity = PROJECT["optional-dependencies"]["parity"]
     peers = {canonicalize_name(Requirement(line).name) for line in parity}
+    users = [EXTRAS[name] for name in EXTRAS if name not in ("parity", "test")]
+    extras = {canonicalize_name(Requirement(line).name) for lines in users for line in lines}
     owners = metadata.packages_distributions()
     for path in SOURCES:
-        declared = base | peers if path.parent.name == "bench" else base
+        lazy = set(lazy_roots(path))
         for root in set(imported_roots(path)) - sys.stdlib_module_names:
             if not root.startswith("onevision_"):
+                declared = base | (peers if path.parent.name == "bench" else set())
+                declared |= extras if root in lazy else set()
                 names = {canonicalize_name(name) for name in owners.get(root, [root])}
                 assert names & declared, f"{path.name} imports {root}: declare it in pyproject.toml"
 

@@ -3,10 +3,13 @@
 from onevision_jax.evaluation.task import Task
 from onevision_jax.evaluation.tasks import (
     chartqa,
+    clevr,
     easy_vqa,
     generic,
     geometry3k,
+    geoqa,
     mathverse,
+    mathvision,
     mathvista,
     r1_onevision_bench,
     wemath,
@@ -15,9 +18,12 @@ from onevision_jax.evaluation.tasks import (
 ALL = (
     r1_onevision_bench.TASK,
     mathvista.TASK,
+    mathvision.TASK,
     mathverse.TASK,
     wemath.TASK,
     geometry3k.TASK,
+    geoqa.TASK,
+    clevr.TASK,
     easy_vqa.TASK,
     chartqa.TASK,
     generic.TASK,

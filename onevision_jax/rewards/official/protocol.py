@@ -1,7 +1,7 @@
 """What a published protocol is."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from typing import Protocol as Typing
 
@@ -28,3 +28,5 @@ class Protocol:
     extractor: str  # how the answer is found, in one line
     equality: str  # what it is compared by, in one line
     version: str  # name and number; raise it with every change that can move a verdict
+    # Loads what the first grading would load, so that no item is charged for it.
+    prepare: Callable[[], object] | None = None
