@@ -6,12 +6,14 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from onevision_jax.cli import eval_tiered
+
 EXAMPLE = """examples:
   onevision synth --out data --num 2000 --seed 0
   onevision eval run --task generic --data data/test.jsonl --checkpoint runs/sft --out scores
   onevision eval regrade --task generic --data test.jsonl --outputs answers.jsonl --out scores"""
 # Spelt out, because --help must not wait for the library; a test compares them with TASKS.
-TASKS = ("generic",)
+TASKS = ("generic", "tiered")
 MODES = ("strict", "official")
 
 
@@ -27,6 +29,7 @@ def register(subparsers: Any) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     run = actions.add_parser("run", help="ask a checkpoint; resumable", epilog=EXAMPLE)
     regrade = actions.add_parser("regrade", help="grade stored answers", epilog=EXAMPLE)
+    eval_tiered.register(actions)
     for one in (run, regrade):
         add = one.add_argument
         add("--task", required=True, choices=TASKS, help="generic: any JSONL of id and answer")
@@ -59,6 +62,8 @@ def register(subparsers: Any) -> None:
 
 def run(args: Namespace) -> int:
     """Answer or read answers, grade them, write both files, print the table."""
+    if args.action == "make-tiered":
+        return eval_tiered.run(args)
     from onevision_jax import evaluation
     from onevision_jax.errors import InputError
     from onevision_jax.evaluation import (

@@ -341,8 +341,17 @@ def ask_unsaturation(
     return Question(kind, phrase(rng, UNSATURATION), " ".join(steps), str(answer), tier="college")
 
 
-def ask_sorts(rng: random.Random, kind: str, molecule: Molecule, difficulty: int) -> Question:
-    """Carbon atoms that no symmetry of the connectivity exchanges; reported by their neighbours."""
+def ask_sorts(
+    rng: random.Random, kind: str, molecule: Molecule, difficulty: int
+) -> Question | None:
+    """Carbon atoms that no symmetry of the connectivity exchanges."""
+    double = [
+        order
+        for i, j, order in molecule.bonds
+        if "O" not in (molecule.elements[i], molecule.elements[j])
+    ]
+    if double.count(2) > 2:
+        return None  # It may be aromatic: its bonds are equal, though not as drawn.
     count = molecule.counts()["C"]
     answer = molecule.kinds_of_carbon()
     steps = f"{count} carbon atoms, {count - answer} of them equal to another before: "
