@@ -8,7 +8,7 @@ import pytest
 
 from onevision_jax.data.synthetic import SIDES, make_example
 
-GENES = ("AA", "Aa", "aa")
+GENES = ("DD", "Dr", "rr")
 
 
 def read_ped(drawing):
@@ -78,7 +78,7 @@ def enumerate_genotypes(people, mode):
         longer = []
         for genes, chance in found:
             for gene in GENES:
-                if ((gene == "aa") == (mode == "recessive")) != (status == 2):
+                if ((gene == "rr") == (mode == "recessive")) != (status == 2):
                     continue
                 share = Fraction(1)
                 if father:
@@ -94,15 +94,15 @@ def next_child(people, mode, i, j):
     """The chance that another child has the trait: one number under two priors of the founders."""
     answers = set()
     for prior in (
-        {"AA": Fraction(1, 3), "Aa": Fraction(1, 3), "aa": Fraction(1, 3)},
-        {"AA": Fraction(81, 100), "Aa": Fraction(18, 100), "aa": Fraction(1, 100)},
+        {"DD": Fraction(1, 3), "Dr": Fraction(1, 3), "rr": Fraction(1, 3)},
+        {"DD": Fraction(81, 100), "Dr": Fraction(18, 100), "rr": Fraction(1, 100)},
     ):
         total = sick = Fraction(0)
         for genes, chance in enumerate_genotypes(people, mode):
             for number, (father, *_) in people.items():
                 chance *= 1 if father else prior[genes[number]]
             pairs = ["".join(sorted(p)) for p in itertools.product(genes[i], genes[j])]
-            aa = Fraction(pairs.count("aa"), 4)
+            aa = Fraction(pairs.count("rr"), 4)
             total += chance
             sick += chance * (aa if mode == "recessive" else 1 - aa)
         answers.add(sick / total)

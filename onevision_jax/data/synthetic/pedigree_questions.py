@@ -20,15 +20,15 @@ KINDS = {
 # So that every answer is asked for equally often; "" = whatever comes.
 ANSWERS = {
     "affected": ("",),
-    # AA can never be told from a pedigree.
-    "genotype": ("Aa", "aa", "unknown"),
+    # DD can never be told from a pedigree.
+    "genotype": ("Dr", "rr", "unknown"),
     "next": ("1/4", "1/2", "3/4"),
     "risk": ("",),
 }
 AFFECTED = ("How many {who} show the trait?", "Count the {who} with the trait.")
 GENOTYPE = (
-    "The trait is {mode}. What is the genotype of person {n}?",
-    "{n} is a person in this pedigree of a {mode} trait. Which genotype must {n} have?",
+    "The trait is {mode}. With alleles D over r, what is the genotype of person {n}?",
+    "{n} is a person in this pedigree of a {mode} trait. Which genotype, D over r, has {n}?",
 )
 NEXT = (
     "The trait is {mode}. With what probability will the next child of {i} and {j} show it?",
@@ -86,29 +86,29 @@ def ask_genotype(
     n = rng.choice(numbers)
     person = family.people[n - 1]
     steps = [f"{n} {'shows' if person.affected else 'does not show'} the trait."]
-    if wanted == "aa":
-        steps.append("That takes two a.")
-    elif wanted == "Aa":
-        steps.append("So one A.")
+    if wanted == "rr":
+        steps.append("That takes two r.")
+    elif wanted == "Dr":
+        steps.append("So one D.")
         steps.append(source_of_a(family, genotypes, n))
     else:
-        steps.append("So one A. No parent or child settles the other.")
+        steps.append("So one D. No parent or child settles the other.")
     steps.append(f"{n} is {wanted}.")
     text = phrase(rng, GENOTYPE, mode=mode, n=n)
-    choices = ("AA", "Aa", "aa", "unknown")
+    choices = ("DD", "Dr", "rr", "unknown")
     return Question("genotype", text, " ".join(steps), wanted, "choice", choices, "high_school")
 
 
 def source_of_a(family: Family, genotypes: dict[int, set[str]], n: int) -> str:
-    """Where the a of an Aa person shows: a parent or a child that is aa, or, else, in all."""
+    """Where the r of a Dr person shows: a parent or a child that is rr, or, else, in all."""
     person = family.people[n - 1]
     for parent in (person.father, person.mother):
-        if parent and genotypes[parent] == {"aa"}:
-            return f"Parent {parent} is aa and gives a."
+        if parent and genotypes[parent] == {"rr"}:
+            return f"Parent {parent} is rr and gives r."
     for child, young in enumerate(family.people, start=1):
-        if n in (young.father, young.mother) and genotypes[child] == {"aa"}:
-            return f"Child {child} is aa and has an a from {n}."
-    return "Every way to pass on the alleles gives the other as a."
+        if n in (young.father, young.mother) and genotypes[child] == {"rr"}:
+            return f"Child {child} is rr and has an r from {n}."
+    return "Every way to pass on the alleles gives the other as r."
 
 
 def ask_next(
@@ -119,18 +119,18 @@ def ask_next(
     genotypes: dict[int, set[str]],
     difficulty: int,
 ) -> Question | None:
-    """Both parents' genotypes are settled, at least one of them Aa."""
+    """Both parents' genotypes are settled, at least one of them Dr."""
     for i, j in rng.sample(family.pairs, len(family.pairs)):
         first, second = known(genotypes[i]), known(genotypes[j])
-        if "unknown" in (first, second) or "Aa" not in (first, second):
+        if "unknown" in (first, second) or "Dr" not in (first, second):
             continue
         young = offspring(first, second)
-        recessive = Fraction(young.count("aa"), 4)
+        recessive = Fraction(young.count("rr"), 4)
         answer = recessive if mode == "recessive" else 1 - recessive
         if format_fraction(answer) != wanted:
             continue
-        a, b = (format_fraction(Fraction(g.count("a"), 2)) for g in (first, second))
-        steps = [f"{i} is {first}, {j} is {second}. aa: {a} * {b} = {format_fraction(recessive)}."]
+        a, b = (format_fraction(Fraction(g.count("r"), 2)) for g in (first, second))
+        steps = [f"{i} is {first}, {j} is {second}. rr: {a} * {b} = {format_fraction(recessive)}."]
         if mode == "dominant":
             steps.append(f"1 - {format_fraction(recessive)} = {format_fraction(answer)}.")
         text = phrase(rng, NEXT, mode=mode, i=i, j=j)
@@ -144,7 +144,7 @@ def ask_risk(
 ) -> Question | None:
     """The married couple of the second generation: carriers by Bayes' rule, given their children.
 
-    Asked only where the grandparents settle how likely each of the two carries a, so that nobody
+    Asked only where the grandparents settle how likely each of the two carries r, so that nobody
     needs to know how frequent it is elsewhere. The trait is recessive, and no child has it.
     """
     i, j = family.pairs[-1]
@@ -158,10 +158,10 @@ def ask_risk(
     steps = [first, second]
     both = p * q
     steps.append(f"{f(p)} * {f(q)} = {f(both)}.")
-    # A child of two carriers is aa with 1/4; where one parent is aa, with 1/2.
-    aa = Fraction(1, 2) if any(sick) else Fraction(1, 4)
-    healthy = 1 - aa
-    steps.append(f"1 - {f(aa)} = {f(healthy)}.")
+    # A child of two carriers is rr with 1/4; where one parent is rr, with 1/2.
+    rr = Fraction(1, 2) if any(sick) else Fraction(1, 4)
+    healthy = 1 - rr
+    steps.append(f"1 - {f(rr)} = {f(healthy)}.")
     chance = Fraction(1)
     for child in children:
         steps.append(f"{child} healthy: {f(chance)} * {f(healthy)} = {f(chance * healthy)}.")
@@ -172,27 +172,27 @@ def ask_risk(
     steps.append(f"{f(seen)} + {f(rest)} = {f(seen + rest)}.")
     posterior = seen / (seen + rest)
     steps.append(f"({f(seen)}) / ({f(seen + rest)}) = {f(posterior)}.")
-    answer = posterior * aa
-    steps.append(f"{f(posterior)} * {f(aa)} = {f(answer)}.")
+    answer = posterior * rr
+    steps.append(f"{f(posterior)} * {f(rr)} = {f(answer)}.")
     text = phrase(rng, NEXT, mode="recessive", i=i, j=j)
     tier: Tier = "college" if difficulty == 2 else "university"
     return Question("risk", text, " ".join(steps), f(answer), tier=tier)
 
 
 def carrier(family: Family, genotypes: dict[int, set[str]], n: int) -> tuple[Fraction, str] | None:
-    """The chance that a person has an a before the children are looked at, and why.
+    """The chance that a person has an r before the children are looked at, and why.
 
-    None where the parents do not settle it. (An affected person, aa, has one for certain.)
+    None where the parents do not settle it. (An affected person, rr, has one for certain.)
     """
     person = family.people[n - 1]
     if person.affected:
-        return Fraction(1), f"{n} is aa."
+        return Fraction(1), f"{n} is rr."
     if not person.father:
         return None
     parents = (known(genotypes[person.father]), known(genotypes[person.mother]))
     if "unknown" in parents:
         return None
-    young = [g for g in offspring(*parents) if g != "aa"]
-    chance = Fraction(young.count("Aa"), len(young))
+    young = [g for g in offspring(*parents) if g != "rr"]
+    chance = Fraction(young.count("Dr"), len(young))
     said = f"{person.father} is {parents[0]}, {person.mother} is {parents[1]}."
-    return chance, f"{said} {n} is Aa: {format_fraction(chance)}."
+    return chance, f"{said} {n} is Dr: {format_fraction(chance)}."

@@ -79,7 +79,7 @@ def invent(rng: random.Random, difficulty: int, mode: Mode) -> Family:
         else:
             gene = rng.choice(GENOTYPES)
         genes.append(gene)
-        affected = gene == "aa" if mode == "recessive" else gene != "aa"
+        affected = gene == "rr" if mode == "recessive" else gene != "rr"
         people.append(Person(generation, female, affected, father, mother))
         return len(people)
 
