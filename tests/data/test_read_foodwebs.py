@@ -76,7 +76,7 @@ def answer(kind, question, text):
             return "producer"
         return "herbivore" if all(plants) else "omnivore" if any(plants) else "carnivore"
     if kind == "energy":
-        energy = int(re.search(r"(\d+) kJ", question)[1])
+        (energy,) = map(int, re.findall(r"(\d+) kJ", question))
         depth, reached = 0, {asked[0]}
         while asked[1] not in reached:
             reached = {b for a, b in links if a in reached}

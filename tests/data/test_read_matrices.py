@@ -33,7 +33,7 @@ def read_latex(drawing):
 def parse(text):
     found = {}
     for line in text.split("\n"):
-        name, body = re.fullmatch(r"(\w)=\\begin\{bmatrix\}(.*)\\end\{bmatrix\}", line).groups()
+        ((name, body),) = re.findall(r"^(\w)=\\begin\{bmatrix\}(.*)\\end\{bmatrix\}$", line)
         found[name] = [[Fraction(x) for x in row.split("&")] for row in body.split(r"\\")]
     return found
 
