@@ -6,8 +6,9 @@ analysis without their family column: 0 for an unknown parent, sex 1 male or 2 f
 2 yes. People are numbered by generation, then from left to right. Difficulty 1: parents and 2 or 3
 children. 2: one child marries. 3: children of two couples marry.
 
-Different images at difficulty 1, with 3 children: 2 orders of the parents x 2³ sexes x (2⁵ patterns
-of the trait, less the few that no genes explain) x 11·9 places x 4 widths x 7 x 7 colours = 9e6.
+Different images at difficulty 1: with 3 children 2 orders of the parents x 2³ sexes x (2⁵ patterns
+of the trait, less the few that no genes explain) x 11·9 places x 4 widths x 7 x 7 colours = 9e6,
+with 2 fewer; of 12,000 draws 34 pairs were equal, as among 2.1e6 equally frequent ones.
 """
 
 import dataclasses
