@@ -232,16 +232,16 @@ def checkpoint(tmp_path_factory):
 def start(checkpoint, benchmark, out):
     """The command in a process of its own."""
     fixed = ["eval", "run", "--task", "tiered", "--data", str(benchmark), "--out", str(out)]
-    more = ["--checkpoint", str(checkpoint), "--max-new-tokens", "24", "--rows", "4"]
+    more = ["--checkpoint", str(checkpoint), "--max-new-tokens", "48", "--rows", "2"]
     code = f"import sys; from onevision_jax.cli.main import main; sys.exit(main({fixed + more!r}))"
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", code])
 
 
 @pytest.mark.long
 def test_killed_five_times_it_ends_the_same(checkpoint, benchmark, tmp_path):
     """SIGKILL at random moments after new answers came, one of them amid a write."""
     whole = start(checkpoint, benchmark, tmp_path / "whole")
-    assert whole.wait() == 0, whole.stderr and whole.stderr.read()
+    assert whole.wait() == 0
     rng, killed = random.Random(0), tmp_path / "killed"
     store = killed / ".responses.partial"
     for round_number in range(5):
@@ -249,10 +249,10 @@ def test_killed_five_times_it_ends_the_same(checkpoint, benchmark, tmp_path):
         child = start(checkpoint, benchmark, killed)
         deadline = time.monotonic() + 300
         while child.poll() is None and time.monotonic() < deadline:
-            if store.exists() and store.stat().st_size > had + 200:
+            if store.exists() and store.stat().st_size > max(had, 600):
                 break
             time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.2))
+        time.sleep(rng.uniform(0, 0.03))
         assert child.poll() is None, "it ended before it was killed"
         os.kill(child.pid, signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
