@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from onevision_jax.cli import eval_compare, eval_contamination, eval_interop
+from onevision_jax.cli import eval_compare, eval_contamination, eval_interop, eval_tiered
 
 EXAMPLE = """examples:
   onevision synth --out data --num 2000 --seed 0
@@ -24,6 +24,7 @@ TASKS = (
     "clevr",
     "easy-vqa",
     "chartqa",
+    "tiered",
     "generic",
 )
 MODES = ("strict", "official")
@@ -44,6 +45,7 @@ def register(subparsers: Any) -> None:
     eval_compare.register(actions)
     eval_contamination.register(actions, TASKS)
     eval_interop.register(actions)
+    eval_tiered.register(actions)
     for one in (run, regrade):
         add = one.add_argument
         add("--task", required=True, choices=TASKS, help="generic: any JSONL of id and answer")

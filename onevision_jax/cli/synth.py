@@ -22,7 +22,7 @@ def register(subparsers: Any) -> None:
     """Add the verb's parser."""
     parser = subparsers.add_parser(
         "synth",
-        description="Draw charts, tables, circuits, flowcharts, figures and scenes, with exact\n"
+        description="Draw charts, circuits, molecules, pedigrees and other figures, with exact\n"
         "formal text, a question, worked reasoning and an answer. Writes DIR/train.jsonl,\n"
         "validation.jsonl, test.jsonl, images/ and card.json; same seed, same bytes.",
         epilog=EXAMPLE,
@@ -35,7 +35,8 @@ def register(subparsers: Any) -> None:
         "--families",
         type=parse_families,
         metavar="A,B",
-        help="of charts, tables, circuits, flowcharts, geometry, scenes (default: all)",
+        help="of charts, tables, circuits, flowcharts, geometry, scenes, molecules, pedigrees, "
+        "foodwebs, matrices (default: all)",
     )
     add(
         "--difficulty", type=int, choices=(0, 1, 2, 3), default=1, help="default 1; 0: 1 held still"

@@ -3,6 +3,7 @@
 import collections
 import io
 import itertools
+import math
 import re
 from fractions import Fraction
 
@@ -93,6 +94,10 @@ def covered(spot, later):
     for shape in later:
         if shape.kind == "text":
             left, top, right, bottom = ink(shape)
+        elif shape.kind == "line":
+            if distance(spot, shape.points) <= shape.width + 1:
+                return True
+            continue
         else:
             xs, ys = zip(*shape.points, strict=True)
             slack = shape.width + 1
@@ -101,6 +106,15 @@ def covered(spot, later):
         if left <= spot[0] <= right and top <= spot[1] <= bottom:
             return True
     return False
+
+
+def distance(spot, line):
+    """From a pixel to the nearest point of a line."""
+    (x, y), ((x0, y0), (x1, y1)) = spot, line
+    dx, dy = x1 - x0, y1 - y0
+    part = ((x - x0) * dx + (y - y0) * dy) / max(dx * dx + dy * dy, 1)
+    part = min(1, max(0, part))
+    return math.hypot(x0 + part * dx - x, y0 + part * dy - y)
 
 
 def ink(shape):

@@ -1,19 +1,23 @@
-"""Rendered examples with exact formal text: charts, tables, circuits, flowcharts, figures, scenes.
+"""Rendered examples with exact formal text: charts, circuits, molecules, pedigrees and more.
 
 Every family module has `make(rng, difficulty, size) -> Example`. It invents an object, draws it and
 writes it down; question, reasoning and answer are computed from the same object.
 
-| family | formal text | subject |
-|---|---|---|
-| charts | CSV | math |
-| tables | CSV at difficulty 1, else HTML | math |
-| circuits | SPICE netlist | physics |
-| flowcharts | Mermaid | deduction |
-| geometry | logic forms with point positions | math |
-| scenes | JSON with boxes | deduction |
+| family | formal text | subject | tiers |
+|---|---|---|---|
+| charts | CSV | math | junior high, high school |
+| tables | CSV at difficulty 1, else HTML | math | junior high, high school |
+| circuits | SPICE netlist | physics | junior high to college |
+| flowcharts | Mermaid | deduction | junior high to college, social test |
+| geometry | logic forms with point positions | math | junior high, high school |
+| scenes | JSON with boxes | deduction | junior high, high school, social test |
+| molecules | SMILES | chemistry | junior high to university |
+| pedigrees | PED rows | biology | junior high to university |
+| foodwebs | Mermaid | biology | junior high to college |
+| matrices | LaTeX | math | junior high to university |
 
-The tier belongs to the kind of question. Images are readable from 84 pixels a side at difficulty 0
-and 1, 168 at 2 and 280 at 3.
+The tier belongs to the kind of question, not to the difficulty. Images are readable from 84 pixels
+a side at difficulty 0 and 1, 168 at 2 and 280 at 3.
 """
 
 import functools
@@ -21,7 +25,18 @@ import random
 from collections.abc import Callable
 
 from onevision_jax.data.record import Record
-from onevision_jax.data.synthetic import charts, circuits, flowcharts, geometry, scenes, tables
+from onevision_jax.data.synthetic import (
+    charts,
+    circuits,
+    flowcharts,
+    foodwebs,
+    geometry,
+    matrices,
+    molecules,
+    pedigrees,
+    scenes,
+    tables,
+)
 from onevision_jax.data.synthetic.drawing import COLOURS, Drawing, Primitive
 from onevision_jax.data.synthetic.example import SIDES, Example, Question
 
@@ -44,6 +59,10 @@ FAMILIES: dict[str, Callable[[random.Random, int, int], Example]] = {
     "flowcharts": flowcharts.make,
     "geometry": geometry.make,
     "scenes": scenes.make,
+    "molecules": molecules.make,
+    "pedigrees": pedigrees.make,
+    "foodwebs": foodwebs.make,
+    "matrices": matrices.make,
 }
 
 # At difficulty 0, for models of a million parameters, these stand still; all else is as at 1.

@@ -32,7 +32,7 @@ class Example:
     formal_text: str
     formal_language: str
     question: Question
-    subject: str  # "math", "physics" or "deduction", as R1-Onevision-Bench has them
+    subject: str  # "math", "physics", "chemistry", "biology" or "deduction": R1-Onevision-Bench
 
 
 def phrase(rng: random.Random, templates: tuple[str, ...], **names: object) -> str:

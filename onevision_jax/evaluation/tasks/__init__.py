@@ -12,6 +12,7 @@ from onevision_jax.evaluation.tasks import (
     mathvision,
     mathvista,
     r1_onevision_bench,
+    tiered,
     wemath,
 )
 
@@ -26,6 +27,7 @@ ALL = (
     clevr.TASK,
     easy_vqa.TASK,
     chartqa.TASK,
+    tiered.TASK,
     generic.TASK,
 )
 TASKS: dict[str, Task] = {task.name: task for task in ALL}
