@@ -1,4 +1,4 @@
-"""`onevision eval`: score a checkpoint, or stored answers, with the strict grader."""
+"""`onevision eval`: score a checkpoint, a chat server or stored answers."""
 
 import sys
 import time
@@ -6,9 +6,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from onevision_jax.cli import eval_endpoint
+
 EXAMPLE = """examples:
   onevision synth --out data --num 2000 --seed 0
   onevision eval run --task generic --data data/test.jsonl --checkpoint runs/sft --out scores
+  onevision eval run --task generic --data data/test.jsonl --endpoint http://127.0.0.1:8000/v1 \\
+      --model qwen2.5-vl --out scores
   onevision eval regrade --task generic --data test.jsonl --outputs answers.jsonl --out scores"""
 # Spelt out, because --help must not wait for the library; a test compares them with TASKS.
 TASKS = ("generic",)
@@ -25,7 +29,7 @@ def register(subparsers: Any) -> None:
         epilog=EXAMPLE,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    run = actions.add_parser("run", help="ask a checkpoint; resumable", epilog=EXAMPLE)
+    run = actions.add_parser("run", help="ask a checkpoint or a server; resumable", epilog=EXAMPLE)
     regrade = actions.add_parser("regrade", help="grade stored answers", epilog=EXAMPLE)
     for one in (run, regrade):
         add = one.add_argument
@@ -34,8 +38,8 @@ def register(subparsers: Any) -> None:
         add("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
         add("--mode", choices=MODES, default="strict", help="of grading")
         add("--limit", type=int, metavar="N", help="only the first N questions")
+    eval_endpoint.register_backend(run)
     add = run.add_argument
-    add("--checkpoint", required=True, metavar="D", help="Hugging Face folder, checkpoint, workdir")
     add(
         "--images",
         choices=("real", "blank", "none"),
@@ -55,6 +59,8 @@ def register(subparsers: Any) -> None:
         metavar="FILE",
         help="JSONL of id, response and, where known, finish_reason",
     )
+    for one in (run, regrade):
+        eval_endpoint.register_judge(one)
 
 
 def run(args: Namespace) -> int:
@@ -70,22 +76,33 @@ def run(args: Namespace) -> int:
         write_results,
     )
 
+    eval_endpoint.check(args)
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit is {args.limit}; give 1 or more")
     task = evaluation.TASKS[args.task]
-    protocol = protocol_of(task, args.mode)
+    protocol = protocol_of(task, args.mode, judged=eval_endpoint.judge_decides(args, task))
     questions = read_task(task, args.data, args.limit)
     args.out.mkdir(parents=True, exist_ok=True)
-    made, responses = (_ask if args.action == "run" else _read)(args, questions)
+    made, responses = _answers(args, questions, task)
     rows = grade_responses(questions, responses, protocol)
+    rows, judged = eval_endpoint.judge(args, task, questions, responses, rows)
     results = summarise(
         questions, rows, protocol, task=args.task, mode=args.mode, data=str(args.data), **made
     )
-    results |= task.tables(questions, rows)
+    results |= judged | task.tables(questions, rows)
     write_results(args.out, rows, results)
     print("\n".join(table(results)))
     print(f"wrote {args.out / 'results.json'} and items.jsonl")
     return 0
+
+
+def _answers(args: Namespace, questions: Any, task: Any) -> tuple[dict[str, Any], Any]:
+    """How the answers were made, and the answers."""
+    if args.action == "regrade":
+        return _read(args, questions)
+    if args.endpoint is not None:
+        return eval_endpoint.ask(args, questions, task, _progress())
+    return _ask(args, questions)
 
 
 def _ask(args: Namespace, questions: Any) -> tuple[dict[str, Any], Any]:

@@ -9,6 +9,11 @@ from onevision_jax.evaluation.controls import (
     template,
     training_rows,
 )
+from onevision_jax.evaluation.endpoint_answers import (
+    EndpointAnswerConfig,
+    answer_through_endpoint,
+)
+from onevision_jax.evaluation.formal_prompt import with_formal
 from onevision_jax.evaluation.paired import (
     PairedDifference,
     describe_change,
@@ -32,6 +37,7 @@ from onevision_jax.evaluation.tasks import TASKS
 __all__ = [
     "TASKS",
     "AnswerConfig",
+    "EndpointAnswerConfig",
     "FamilyComparison",
     "Mode",
     "PairedDifference",
@@ -39,6 +45,7 @@ __all__ = [
     "Response",
     "Task",
     "answer",
+    "answer_through_endpoint",
     "describe_change",
     "families_above",
     "grade_responses",
@@ -53,5 +60,6 @@ __all__ = [
     "template",
     "training_rows",
     "wilson",
+    "with_formal",
     "write_results",
 ]
