@@ -1,6 +1,7 @@
 """Where GRPO helps, part 1: SFT on questions of which 40 % show formal text and reasoning.
 
-onevision synth --out data/gain --num 36000 --seed 0 --families charts,tables,flowcharts,scenes --difficulty 0
+onevision synth --out data/gain --num 36000 --difficulty 0 \
+    --families charts,tables,flowcharts,scenes
 onevision sft --config configs/sft_gain.py --workdir runs/gain/sft
 onevision grpo --config configs/grpo_gain.py --workdir runs/gain/grpo
 onevision sft --config configs/sft_gain_more.py --workdir runs/gain/more
@@ -18,7 +19,7 @@ from onevision_jax.train.sft import SFTConfig
 
 
 def get_config():
-    """What differs from the defaults: the quickstart's model, optimizer and rows, twice the steps."""
+    """What differs from the defaults: the quickstart's model and optimizer, twice its steps."""
     config = defaults(SFTConfig)
     quickstart = defaults(QuickstartConfig)
     config.checkpoint = "runs/gain/start"

@@ -1,4 +1,4 @@
-"""`onevision eval`: score a checkpoint, or stored answers, with the strict grader."""
+"""`onevision eval`: score a checkpoint, a chat server or stored answers."""
 
 import sys
 import time
@@ -6,11 +6,19 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from onevision_jax.cli import eval_compare, eval_contamination, eval_interop, eval_tiered
+from onevision_jax.cli import (
+    eval_compare,
+    eval_contamination,
+    eval_endpoint,
+    eval_interop,
+    eval_tiered,
+)
 
 EXAMPLE = """examples:
   onevision synth --out data --num 2000 --seed 0
   onevision eval run --task generic --data data/test.jsonl --checkpoint runs/sft --out scores
+  onevision eval run --task generic --data data/test.jsonl --endpoint http://127.0.0.1:8000/v1 \\
+      --model qwen2.5-vl --out scores
   onevision eval regrade --task generic --data test.jsonl --outputs answers.jsonl --out scores"""
 # Spelt out, because --help must not wait for the library; a test compares them with TASKS.
 TASKS = (
@@ -40,7 +48,7 @@ def register(subparsers: Any) -> None:
         epilog=EXAMPLE,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    run = actions.add_parser("run", help="ask a checkpoint; resumable", epilog=EXAMPLE)
+    run = actions.add_parser("run", help="ask a checkpoint or a server; resumable", epilog=EXAMPLE)
     regrade = actions.add_parser("regrade", help="grade stored answers", epilog=EXAMPLE)
     eval_compare.register(actions)
     eval_contamination.register(actions, TASKS)
@@ -49,17 +57,22 @@ def register(subparsers: Any) -> None:
     for one in (run, regrade):
         add = one.add_argument
         add("--task", required=True, choices=TASKS, help="generic: any JSONL of id and answer")
-        add("--data", required=True, type=Path, metavar="PATH", help="JSONL file of questions")
+        add("--data", required=True, type=Path, metavar="PATH", help="the benchmark's own file")
         add("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
-        add("--mode", choices=MODES, default="strict", help="of grading")
+        add("--mode", choices=MODES, default="strict", help="official: as published")
         add("--limit", type=int, metavar="N", help="only the first N questions")
+    eval_endpoint.register_backend(run)
     add = run.add_argument
-    add("--checkpoint", required=True, metavar="D", help="Hugging Face folder, checkpoint, workdir")
     add(
         "--images",
         choices=("real", "blank", "none"),
         default="real",
         help="what the model is shown: the images, grey ones of the same size, or none",
+    )
+    add(
+        "--formal-text",
+        action="store_true",
+        help="put the exact description of the image, where the data have one, before the question",
     )
     add("--max-new-tokens", type=int, default=512, metavar="N", help="default 512")
     add("--temperature", type=float, default=0.0, help="0 = greedy (default)")
@@ -75,6 +88,8 @@ def register(subparsers: Any) -> None:
         metavar="FILE",
         help="JSONL of id, response and, where known, finish_reason and sample",
     )
+    for one in (run, regrade):
+        eval_endpoint.register_judge(one)
 
 
 def run(args: Namespace) -> int:
@@ -95,23 +110,39 @@ def run(args: Namespace) -> int:
     )
     from onevision_jax.report import evaluation_page
 
+    eval_endpoint.check(args)
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit is {args.limit}; give 1 or more")
     task = evaluation.TASKS[args.task]
-    protocol = protocol_of(task, args.mode)
+    protocol = protocol_of(task, args.mode, judged=eval_endpoint.judge_decides(args, task))
     questions = read_task(task, args.data, args.limit)
     args.out.mkdir(parents=True, exist_ok=True)
-    made, responses = (_ask if args.action == "run" else _read)(args, questions)
+    made, responses = _answers(args, task, questions)
     rows = grade_responses(questions, responses, protocol)
+    rows, judged = eval_endpoint.judge(args, task, questions, responses, rows)
     results = summarise(
         questions, rows, protocol, task=args.task, mode=args.mode, data=str(args.data), **made
     )
-    results |= task.tables(questions, first_samples(rows))
+    results |= judged | task.tables(questions, first_samples(rows))
     write_results(args.out, rows, results)
     write_whole(args.out / "report.html", evaluation_page(args.out))
     print("\n".join(table(results)))
     print(f"wrote {args.out / 'results.json'}, items.jsonl and report.html")
     return 0
+
+
+def _answers(args: Namespace, task: Any, questions: Any) -> tuple[dict[str, Any], Any]:
+    """How the answers were made, and the answers."""
+    if args.action == "regrade":
+        return _read(args, questions)
+    from onevision_jax.evaluation import worded
+
+    asked = [worded(task, question, formal_text=args.formal_text) for question in questions]
+    if args.endpoint is not None:
+        made, responses = eval_endpoint.ask(args, asked, _progress())
+    else:
+        made, responses = _ask(args, asked)
+    return made | {"formal_text": args.formal_text}, responses
 
 
 def _ask(args: Namespace, questions: Any) -> tuple[dict[str, Any], Any]:

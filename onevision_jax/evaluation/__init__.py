@@ -10,6 +10,10 @@ from onevision_jax.evaluation.controls import (
     template,
     training_rows,
 )
+from onevision_jax.evaluation.endpoint_answers import (
+    EndpointAnswerConfig,
+    answer_through_endpoint,
+)
 from onevision_jax.evaluation.paired import (
     PairedDifference,
     describe_change,
@@ -33,10 +37,12 @@ from onevision_jax.evaluation.sides import Side, read_side
 from onevision_jax.evaluation.statistics import clustered_wilson, wilson
 from onevision_jax.evaluation.task import Task, read_task
 from onevision_jax.evaluation.tasks import TASKS
+from onevision_jax.evaluation.wording import with_formal, worded
 
 __all__ = [
     "TASKS",
     "AnswerConfig",
+    "EndpointAnswerConfig",
     "FamilyComparison",
     "Mode",
     "PairedDifference",
@@ -46,6 +52,7 @@ __all__ = [
     "Side",
     "Task",
     "answer",
+    "answer_through_endpoint",
     "clustered_wilson",
     "compare",
     "comparison_table",
@@ -68,6 +75,8 @@ __all__ = [
     "template",
     "training_rows",
     "wilson",
+    "with_formal",
+    "worded",
     "write_comparison",
     "write_results",
 ]

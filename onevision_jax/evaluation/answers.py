@@ -20,8 +20,9 @@ from onevision_jax.data.target import TargetConfig
 from onevision_jax.errors import InputError
 from onevision_jax.evaluation.questions import Question
 from onevision_jax.evaluation.score import Response, Responses, samples_of
+from onevision_jax.evaluation.wording import fingerprint
 from onevision_jax.model import ModelOptions
-from onevision_jax.processor import Processor, load_image
+from onevision_jax.processor import Example, Processor, load_image
 from onevision_jax.rollout import Generator, Sampling
 
 PARTIAL = ".responses.partial"
@@ -45,13 +46,18 @@ class AnswerConfig:
     max_patches: int = 16_384
 
     def __post_init__(self):
-        if self.num_samples < 1:
-            raise InputError(f"num_samples is {self.num_samples}, expected 1 or more")
-        if self.num_samples > 1 and self.sampling.temperature == 0:
-            raise InputError(
-                f"{self.num_samples} samples at temperature 0 are the same answer; "
-                "give a temperature above 0"
-            )
+        check_samples(self.num_samples, self.sampling.temperature)
+
+
+def check_samples(num_samples: int, temperature: float) -> None:
+    """Raises InputError for no samples, and for several that would all be the same."""
+    if num_samples < 1:
+        raise InputError(f"num_samples is {num_samples}, expected 1 or more")
+    if num_samples > 1 and temperature == 0:
+        raise InputError(
+            f"{num_samples} samples at temperature 0 are the same answer; "
+            "give a temperature above 0"
+        )
 
 
 Progress = Callable[[int, int], None]
@@ -61,6 +67,8 @@ def answer(
     questions: Sequence[Question], config: AnswerConfig, folder: Path, progress: Progress
 ) -> dict[str, tuple[Response, ...]]:
     """`num_samples` responses to every question, by id; those that `folder` holds are kept.
+
+    questions: as they are asked, see `worded`.
 
     progress(done, total) counts questions, after each batch. Raises InputError naming the row that
     cannot be asked, or when `folder` holds answers made under other settings.
@@ -96,7 +104,7 @@ def _ask(
 ) -> dict[str, tuple[Response, ...]]:
     """The samples of one batch."""
     k, prompts = config.num_samples, max(1, config.rows // config.num_samples)
-    examples = [encode.prompt(shown(q.record(), config.images)).example for _, q in batch]
+    examples = [_example(q, encode, config) for _, q in batch]
     # Always as many rows: the last batch would otherwise compile once more.
     filled = [*examples, *[examples[-1]] * (prompts - len(examples))]
     seeds = [config.seed + i * k + sample for i, _ in batch for sample in range(k)]
@@ -119,6 +127,13 @@ def _ask(
         )
         for place, (_, question) in enumerate(batch)
     }
+
+
+def _example(question: Question, encode: Encode, config: AnswerConfig) -> Example:
+    try:
+        return encode.prompt(shown(question.record(), config.images)).example
+    except InputError as error:
+        raise InputError(f"row {question.id!r}: {error}") from None
 
 
 def shown(record: Record, images: Literal["real", "blank", "none"]) -> Record:
@@ -178,7 +193,8 @@ def _settings(questions: Sequence[Question], config: AnswerConfig) -> dict[str, 
     checkpoint = str(Path(fields.pop("checkpoint")).resolve())
     if config.num_samples == 1:
         del fields["num_samples"]  # Folders older than this setting stay readable.
-    return {"questions": len(questions), "checkpoint": checkpoint, **fields}
+    asked = {"questions": len(questions), "texts": fingerprint(questions)}
+    return {**asked, "checkpoint": checkpoint, **fields}
 
 
 def _generator(processor: Processor, config: AnswerConfig) -> Generator:

@@ -39,12 +39,15 @@ class Response:
 Responses = Mapping[str, Response | Sequence[Response]]  # one or several, by id
 
 
-def protocol_of(task: Task, mode: Mode) -> str:
+def protocol_of(task: Task, mode: Mode, *, judged: bool = False) -> str:
     """The key of the grader in `PROTOCOLS`, "" for the strict one.
+
+    judged: a judge model decides, as the benchmark published it; the strict grader then stands
+        beside it.
 
     Raises InputError where a benchmark has published no protocol that works without a judge.
     """
-    if mode == "strict":
+    if mode == "strict" or judged:
         return ""
     if not task.official:
         raise InputError(

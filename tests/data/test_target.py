@@ -104,5 +104,5 @@ def test_a_share_of_the_records_shows_its_work():
     assert len(worked(1.0)) == 2000
     assert 720 <= len(worked(0.4)) <= 880  # four standard deviations
     assert worked(0.2) < worked(0.4)  # a record keeps its place when the share grows
-    with pytest.raises(InputError, match="worked is 1.5"):
+    with pytest.raises(InputError, match=r"worked is 1\.5"):
         TargetConfig(worked=1.5)
