@@ -81,6 +81,6 @@ def test_no_word_gets_lost():
     ids=lambda text: text[:12],
 )
 def test_five_megabytes_are_read_in_two_seconds(text):
-    start = time.perf_counter()
+    start = time.process_time()
     split_response(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

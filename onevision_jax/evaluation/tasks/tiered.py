@@ -90,7 +90,7 @@ def from_row(row: Mapping[str, Any], folder: Path, name: str) -> Question:
 
 def tables(questions: Sequence[Question], rows: Rows) -> dict[str, Any]:
     """The entry `tiered` of results.json: accuracy by tier, and the mean over (tier, subject)."""
-    cells = count_cells(questions, [row["verdict"] for row in rows])
+    cells = count_cells(questions, [row["verdict"] == "correct" for row in rows])
     by_tier = []
     for tier in TIERS:
         counts = list(cells.get(tier, {}).values())
