@@ -116,14 +116,14 @@ def format_table(counts: dict[tuple[str, str, Any], int]) -> list[str]:
 
 
 @contextmanager
-def shown_progress() -> Iterator[Callable[[int, int], None]]:
+def shown_progress(things: str = "images") -> Iterator[Callable[[int, int], None]]:
     """Yields what to call after each piece: a bar with rate and time left, or lines of text."""
     from rich import progress as rich_progress
     from rich.console import Console
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield line_printer()
+        yield line_printer(things)
         return
     columns = (
         rich_progress.BarColumn(),
@@ -136,13 +136,13 @@ def shown_progress() -> Iterator[Callable[[int, int], None]]:
         task = bar.add_task("", total=None, rate="")
 
         def show(done: int, total: int) -> None:
-            rate = f"{done / max(time.monotonic() - start, 1e-9):,.0f} images/s"
+            rate = f"{done / max(time.monotonic() - start, 1e-9):,.0f} {things}/s"
             bar.update(task, completed=done, total=total, rate=rate)
 
         yield show
 
 
-def line_printer() -> Callable[[int, int], None]:
+def line_printer(things: str) -> Callable[[int, int], None]:
     """Prints a line to stderr every few seconds: done, rate, time left."""
     start = last = time.monotonic()
 
@@ -154,7 +154,7 @@ def line_printer() -> Callable[[int, int], None]:
         last = now
         rate = done / (now - start)
         print(
-            f"{done:,} of {total:,} images, {rate:,.0f}/s, {(total - done) / rate:.0f} s left",
+            f"{done:,} of {total:,} {things}, {rate:,.0f}/s, {(total - done) / rate:.0f} s left",
             file=sys.stderr,
             flush=True,
         )

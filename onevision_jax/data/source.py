@@ -11,16 +11,37 @@ import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from onevision_jax.data.record import MAX_LINE_BYTES, Record, from_row, parse_row, read_image
 from onevision_jax.errors import InputError
 
-Reason = Literal["row", "image file", "image", "text", "target", "too long"]
-"""Why a record was left out: not a valid row; its image's path or file; an image that cannot be
-decoded; text the tokenizer or template refuses; no usable response; over the row's size."""
+Reason = Literal[
+    "row",  # not a valid row
+    "image file",  # the image's path, file or base64 text
+    "image",  # cannot be decoded
+    "text",  # the tokenizer or template refuses it
+    "target",  # no usable response
+    "too long",  # over the row's size
+    # What cleaning finds in conversations.
+    "turns",  # not one question and one response
+    "images",  # not one image where one is spoken of
+    "no question",  # nothing is left of it
+    "tags",  # broken pairs of <think> or <answer>
+    "no answer",  # none is stated
+    "unclear answer",  # several, or one that cannot be told from the reasoning
+    "not a choice",  # the answer is none of the choices
+    "no reasoning",
+    "residue",  # more text about the revision than reasoning
+    # What `onevision data build` finds between records.
+    "duplicate",
+    "near duplicate",
+    "benchmark image",
+    "benchmark text",
+]
+"""Why a record was left out."""
 
 MAX_MESSAGE = 240  # Characters kept of the first complaint of each reason.
 # A disk or network that fails for a moment must stop the run, not thin out the data.
@@ -31,12 +52,23 @@ _CHUNK = 1 << 24
 class Rejected(InputError):
     """A record that is left out, and why."""
 
-    def __init__(self, reason: Reason, message: str):
+    def __init__(self, reason: Reason, message: str, id: str = ""):
         super().__init__(message)
         self.reason: Reason = reason
+        self.id = id  # of the record; "" = not known
 
     def __reduce__(self):
-        return Rejected, (self.reason, str(self))
+        return Rejected, (self.reason, str(self), self.id)
+
+
+class Place(NamedTuple):
+    """Where a record lies."""
+
+    file: str
+    row: str  # "line 7", "row 7", counted from 1
+
+    def __str__(self) -> str:
+        return f"{self.file}, {self.row}"
 
 
 class Source(Protocol):
@@ -88,7 +120,7 @@ class JsonlSource:
     @functools.cached_property
     def _ends(self) -> np.ndarray:
         """How many rows lie in each file and those before it."""
-        return np.cumsum([len(_lines(*_stamp(path))) for path in self.paths])
+        return np.cumsum([len(line_table(*stamp(path))) for path in self.paths])
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if self.paths else 0
@@ -96,9 +128,7 @@ class JsonlSource:
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        file = int(np.searchsorted(self._ends, index, side="right"))
-        path = self.paths[file]
-        start, end, number = _lines(*_stamp(path))[index - (self._ends[file - 1] if file else 0)]
+        path, (start, end, number) = self._find(index)
         where = f"{path}, line {number}"
         if end - start > MAX_LINE_BYTES:
             raise Rejected("row", f"{where}: longer than {MAX_LINE_BYTES >> 20} MiB")
@@ -107,8 +137,19 @@ class JsonlSource:
             line = stream.read(end - start)
         return _record(line, Path(path).parent, where)
 
+    def locate(self, index: int) -> Place:
+        """The file and row of a number."""
+        path, (_, _, number) = self._find(index)
+        return Place(path, f"line {number}")
+
+    def _find(self, index: int) -> tuple[str, np.ndarray]:
+        """The file of a record, and its row of the `line_table`."""
+        file = int(np.searchsorted(self._ends, index, side="right"))
+        before = self._ends[file - 1] if file else 0
+        return self.paths[file], line_table(*stamp(self.paths[file]))[index - before]
+
     def fingerprint(self) -> dict[str, int]:
-        return {"records": len(self), "bytes": sum(_stamp(path)[1] for path in self.paths)}
+        return {"records": len(self), "bytes": sum(stamp(path)[1] for path in self.paths)}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"paths": self.paths}  # A worker finds the lines again by itself.
@@ -116,31 +157,45 @@ class JsonlSource:
 
 def _record(line: bytes, folder: Path, where: str) -> Record:
     """A row's record; the image is read apart, so that its faults have their own reason."""
+    id = ""
     try:
         row = parse_row(line)
         image = row.get("image")
+        id = row["id"] if isinstance(row.get("id"), str) else ""
         record = from_row({**row, "image": None} if "image" in row else row, folder)
     except InputError as error:
-        raise Rejected("row", f"{where}: {error}") from None
+        raise Rejected("row", f"{where}: {error}", id) from None
     if image is None:
         return record
     try:
-        return dataclasses.replace(record, image=read_image(image, folder))
+        return dataclasses.replace(record, image=read_file(image, folder))
+    except Rejected as rejected:
+        raise Rejected(rejected.reason, f"{where}: {rejected}", id) from None
+
+
+def read_file(name: Any, folder: Path) -> bytes:
+    """The image file `name` below `folder`; raises `Rejected`."""
+    try:
+        image = read_image(name, folder)
     except InputError as error:
-        raise Rejected("image file", f"{where}: {error}") from None
+        raise Rejected("image file", str(error)) from None
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links.
         if isinstance(error, OSError) and error.errno in TRANSIENT:
             raise
-        raise Rejected("image file", f"{where}: field 'image' cannot be read ({error})") from None
+        raise Rejected("image file", f"field 'image' cannot be read ({error})") from None
+    if not image:
+        raise Rejected("image file", f"field 'image' names {name!r}, which is empty")
+    return image
 
 
-def _stamp(path: str) -> tuple[str, int, int]:
+def stamp(path: str) -> tuple[str, int, int]:
+    """(path, bytes, time of change): what a file's tables are remembered by."""
     status = os.stat(path)
     return path, status.st_size, status.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=256)
-def _lines(path: str, size: int, modified: int) -> np.ndarray:
+def line_table(path: str, size: int, modified: int) -> np.ndarray:
     """int64 [rows, 3]: start, end and line number (from 1) of each line that is not blank."""
     del modified  # Only part of the key: a file that changed is scanned again.
     breaks = []

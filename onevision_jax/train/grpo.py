@@ -30,7 +30,7 @@ from onevision_jax.convert import read_assets_folder
 from onevision_jax.data.encode import Encode, Prompt
 from onevision_jax.data.packing import Packing
 from onevision_jax.data.prompts import PromptConfig, PromptIterator
-from onevision_jax.data.source import JsonlSource
+from onevision_jax.data.sources import open_source
 from onevision_jax.data.target import TargetConfig
 from onevision_jax.errors import InputError
 from onevision_jax.model import from_folder
@@ -62,7 +62,7 @@ from onevision_jax.train.state import TrainState
 class GRPOConfig(RunConfig):
     """A whole run of GRPO (`onevision grpo`)."""
 
-    # JSONL files of records; question, image, choices and answer are used, reasoning is not.
+    # Files of records, as for SFT; question, image, choices and answer are used, reasoning is not.
     data: tuple[str, ...]
     # How prompts are worded; as in the SFT before it.
     target: TargetConfig = dataclasses.field(default_factory=TargetConfig)
@@ -251,7 +251,7 @@ class Prompts:
     """The prompts of a run, a step's at a time, with a position that can be saved."""
 
     def __init__(self, config: GRPOConfig, processor: Processor):
-        source = JsonlSource(config.data)
+        source = open_source(config.data)
         longest = config.packing.tokens_per_row - config.max_new_tokens
         most = config.packing.patches_per_row
         self.encode = Encode(processor, config.target, config.packing.tokens_per_row, most)

@@ -23,7 +23,7 @@ from onevision_jax.convert import read_assets_folder
 from onevision_jax.data.pipeline import BatchIterator, Pipeline
 from onevision_jax.data.settings import PipelineConfig
 from onevision_jax.data.shards import merge_states
-from onevision_jax.data.source import JsonlSource
+from onevision_jax.data.sources import open_source
 from onevision_jax.errors import InputError
 from onevision_jax.model import QwenVL, from_folder
 from onevision_jax.parallel import ShardingRules, make_mesh, on_mesh
@@ -46,7 +46,8 @@ MAX_SKIPPED = 10  # steps in a row without finite gradients before a run gives u
 class SFTConfig(TrainConfig):
     """A whole run of supervised fine-tuning, data included (`onevision sft`)."""
 
-    # JSONL files of records, such as those of `onevision synth`.
+    # Files of records (JSONL, ArrayRecord), folders of them or patterns: what `onevision synth` and
+    # `onevision data build` write.
     data: tuple[str, ...]
     pipeline: PipelineConfig = dataclasses.field(default_factory=PipelineConfig)
     # Bounds on the size of images; None takes those of the checkpoint's processor.
@@ -58,7 +59,7 @@ class SFTConfig(TrainConfig):
 
 def run(config: SFTConfig, workdir: Path, say: Callable[[str], None] = print) -> None:
     """`train` on the records of the config, packed."""
-    source = JsonlSource(config.data)
+    source = open_source(config.data)
     if config.scratch is not None and is_first() and not Path(config.checkpoint).exists():
         say(f"making a model from nothing in {config.checkpoint}")
         texts = list(scratch_texts(source, config.pipeline.target))
