@@ -22,6 +22,7 @@ from onevision_jax.cli.parser import Parser
 VERBS = (
     ("bench", "time generation, ours beside transformers"),
     ("convert", "weights between Hugging Face folders and checkpoints, both ways"),
+    ("data", "what a data set holds, and packed rows as pictures"),
     ("doctor", "devices, versions, kernel implementations and missing extras"),
     ("eval", "score a checkpoint or stored answers, with error bars"),
     ("generate", "one answer to a prompt with images, streamed"),
