@@ -5,8 +5,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-EXAMPLE = """example:
-  onevision bench rollout --checkpoint Qwen2.5-VL-3B-Instruct --rows 8 --json rollout.json"""
+from onevision_jax.cli import bench_data
+
+EXAMPLE = """examples:
+  onevision bench rollout --checkpoint Qwen2.5-VL-3B-Instruct --rows 8 --json rollout.json
+  onevision bench data data/r1_onevision --checkpoint Qwen2.5-VL-7B-Instruct --json data.json"""
 
 
 def register(subparsers: Any) -> None:
@@ -30,10 +33,16 @@ def register(subparsers: Any) -> None:
     add("--rounds", type=int, default=5, metavar="N", help="timed rounds of each (default 5)")
     add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     add("--json", type=Path, metavar="FILE", help="write every measurement to this file")
+    bench_data.register(subjects, EXAMPLE)
 
 
 def run(args: Namespace) -> int:
     """Measure, print a table, write the JSON."""
+    return bench_data.run(args) if args.subject == "data" else run_rollout(args)
+
+
+def run_rollout(args: Namespace) -> int:
+    """Generation."""
     from onevision_jax.bench.rollout import RolloutBench
     from onevision_jax.bench.rollout import run as measure
     from onevision_jax.errors import InputError

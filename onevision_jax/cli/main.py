@@ -20,9 +20,9 @@ from onevision_jax.cli.parser import Parser
 
 # Every verb and its line in `onevision --help`; the module has the verb's name.
 VERBS = (
-    ("bench", "time generation, ours beside transformers"),
+    ("bench", "time generation and the input pipeline, ours beside others"),
     ("convert", "weights between Hugging Face folders and checkpoints, both ways"),
-    ("data", "import and clean data sets into shards, with a card"),
+    ("data", "import, clean and look at data sets"),
     ("doctor", "devices, versions, kernel implementations and missing extras"),
     ("eval", "score a checkpoint or stored answers, with error bars"),
     ("generate", "one answer to a prompt with images, streamed"),

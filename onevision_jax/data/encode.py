@@ -21,12 +21,19 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
+from PIL.Image import Image
 
 from onevision_jax.data.record import Record
 from onevision_jax.data.source import Reason, Rejected
 from onevision_jax.data.target import TargetConfig, prompt_messages, response_text
 from onevision_jax.errors import InputError
-from onevision_jax.processor import Example, Processor, collect_images, load_image
+from onevision_jax.processor import (
+    Example,
+    Processor,
+    ProcessorConfig,
+    collect_images,
+    load_image,
+)
 from onevision_jax.processor.image import ImageSource
 
 Result = TypeVar("Result")
@@ -121,24 +128,22 @@ class Encode:
     def _fit(
         self, record: Record, tokens: np.ndarray, images: Sequence[ImageSource], num_units: int
     ) -> Example:
-        """The example, its image (there is at most one) on no more than `num_units` tokens."""
+        """The example, its image (there is at most one) on no more than `num_units` tokens.
+
+        The size is chosen before the image is cut, so that one which shrinks is resized only once.
+        """
         pictures = [_guard("image", load_image, image) for image in images]
-        example = _guard("text", self.processor.process_tokens, tokens, pictures)
-        if len(example.patches) <= num_units * self._per_unit:
-            return example
-        config = self.processor.config
-        max_pixels = num_units * config.factor**2
-        if max_pixels >= config.min_pixels:
-            smaller = dataclasses.replace(config, max_pixels=max_pixels)
-            processor = dataclasses.replace(self.processor, config=smaller)
-            example = _guard("text", processor.process_tokens, tokens, pictures)
-            if len(example.patches) <= num_units * self._per_unit:
-                return example
-        raise Rejected(
-            "too long",
-            f"record {record.id!r} leaves room for {num_units} vision tokens, but its image needs "
-            "more even at min_pixels; lengthen the rows or lower min_pixels",
-        )
+        processor = self.processor
+        if _num_units(processor.config, pictures) > num_units:
+            config = _smaller(processor.config, num_units)
+            if config is None or _num_units(config, pictures) > num_units:
+                raise Rejected(
+                    "too long",
+                    f"record {record.id!r} leaves room for {num_units} vision tokens, but its "
+                    "image needs more even at min_pixels; lengthen the rows or lower min_pixels",
+                )
+            processor = dataclasses.replace(processor, config=config)
+        return _guard("text", processor.process_tokens, tokens, pictures)
 
     def respond(self, prompt: Example, response: np.ndarray) -> TrainingExample:
         """Appends a response to a prompt."""
@@ -181,6 +186,18 @@ class Encode:
     @property
     def _per_unit(self) -> int:
         return self.processor.config.merge_size**2
+
+
+def _num_units(config: ProcessorConfig, pictures: Sequence[Image]) -> int:
+    return sum(config.num_units(picture.height, picture.width) for picture in pictures)
+
+
+def _smaller(config: ProcessorConfig, num_units: int) -> ProcessorConfig | None:
+    """The same with images of `num_units` tokens at most; None below its min_pixels."""
+    max_pixels = num_units * config.factor**2
+    if max_pixels < config.min_pixels:
+        return None
+    return dataclasses.replace(config, max_pixels=max_pixels)
 
 
 def _guard(reason: Reason, function: Callable[..., Result], *arguments: object) -> Result:

@@ -19,7 +19,7 @@ from onevision_jax.errors import InputError
 
 Item = TypeVar("Item")
 
-STATE_VERSION = 1
+STATE_VERSION = 2  # 1: rows were filled by another rule, so its states name other rows.
 _GOLDEN = 0x9E3779B97F4A7C15
 _PATIENCE = 1000  # A data set smaller than this is read this often before it is called unusable.
 

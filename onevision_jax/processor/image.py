@@ -57,7 +57,8 @@ def load_image(source: ImageSource) -> Image.Image:
     frame. A broken EXIF block counts as "no orientation"; colour profiles are ignored.
 
     Args:
-        source: encoded bytes, the path of a file, or a Pillow image (left as it is).
+        source: encoded bytes, the path of a file, or a Pillow image (left as it is; one that is
+            upright RGB already is returned itself).
 
     Raises:
         InputError: nothing there, not decodable, empty, over `MAX_IMAGE_PIXELS` (checked in the
@@ -116,13 +117,35 @@ def resize_bicubic(image: Image.Image, height: int, width: int) -> Image.Image:
     """Antialiased bicubic resize, horizontal pass first, rounded to uint8 between the passes.
 
     Two one-axis resizes are bit-equal to the single call of Pillow < 13 and to torchvision; Pillow
-    13 by itself runs the vertical pass first when height shrinks and width grows.
+    13 by itself runs the vertical pass first when height shrinks and width grows. Channels never
+    mix, so those of a grey image are resized once, not three times.
     """
+    if image.size == (width, height):
+        return image
+    grey = _grey_channel(image)
+    if grey is not None:
+        return _resize(grey, height, width).convert("RGB")
+    return _resize(image, height, width)
+
+
+def _resize(image: Image.Image, height: int, width: int) -> Image.Image:
     if image.width != width:
         image = image.resize((width, image.height), Image.Resampling.BICUBIC)
     if image.height != height:
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     return image
+
+
+def _grey_channel(image: Image.Image) -> Image.Image | None:
+    """The one channel of an RGB image whose three are equal, as in scans and line drawings."""
+    if image.mode != "RGB":
+        return None
+    x, y = image.width // 2, image.height // 2
+    centre = np.asarray(image.crop((max(0, x - 32), max(0, y - 32), x + 1, y + 1)))
+    if (centre != centre[:, :, :1]).any():  # Most coloured images end here.
+        return None
+    red, green, blue = (channel.tobytes() for channel in image.split())
+    return image.getchannel(0) if red == green == blue else None
 
 
 def patchify(image_HWC: np.ndarray, *, patch_size: int, merge_size: int) -> np.ndarray:
@@ -174,6 +197,8 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
             f"{name} has {image.width} x {image.height} pixels, over the limit of "
             f"{MAX_IMAGE_PIXELS:,}; scale it down first"
         )
+    if type(image) is Image.Image and image.mode == "RGB" and not image.info:
+        return image  # Loaded here before, or drawn: nothing to turn or to convert.
     try:
         # TIFF parses its tags again after decoding; other formats decode without the lock.
         with _quiet() if image.format == "TIFF" else contextlib.nullcontext():
@@ -182,6 +207,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         image = _to_rgb(image)
         if orientation in _TRANSPOSE:
             image = image.transpose(_TRANSPOSE[orientation])
+        image.info = {}  # Pillow copies the EXIF block: loaded again, it would turn once more.
         return image
     except InputError as error:
         raise InputError(f"{name} {error}") from error
@@ -218,7 +244,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "La":  # Pillow converts premultiplied grey in two steps only.
         image = image.convert("LA")
     if not image.has_transparency_data:
-        return image.convert("RGB")  # A copy even of an RGB image: the caller's stays its own.
+        return image.convert("RGB")  # A copy even of an RGB image: its info is cleared later.
     image = image.convert("RGBA")
     white = Image.new("RGB", image.size, (255, 255, 255))
     white.paste(image, mask=image.getchannel("A"))

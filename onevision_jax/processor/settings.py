@@ -7,7 +7,7 @@ from typing import Any
 
 from onevision_jax.errors import InputError
 from onevision_jax.processor import folder
-from onevision_jax.processor.image import MAX_IMAGE_PIXELS
+from onevision_jax.processor.image import MAX_IMAGE_PIXELS, smart_resize
 from onevision_jax.processor.windows import units_per_window
 
 _BICUBIC = 3  # PIL.Image.Resampling.BICUBIC as written in JSON.
@@ -68,6 +68,17 @@ class ProcessorConfig:
     def factor(self) -> int:
         """Pixels along one side of a merged unit; resized images are multiples of it."""
         return self.patch_size * self.merge_size
+
+    def num_units(self, height: int, width: int) -> int:
+        """Tokens of an image of height x width pixels; raises InputError as `smart_resize`."""
+        new_height, new_width = smart_resize(
+            height,
+            width,
+            factor=self.factor,
+            min_pixels=self.min_pixels,
+            max_pixels=self.max_pixels,
+        )
+        return (new_height // self.factor) * (new_width // self.factor)
 
     @classmethod
     def from_folder(

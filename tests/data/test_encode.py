@@ -1,9 +1,11 @@
 """One record to one sequence: what is trained on, and the rule for what does not fit."""
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from onevision_jax.data.encode import Encode
 from onevision_jax.data.record import Record
@@ -155,3 +157,54 @@ def test_hostile_target_is_left_out(encode, chart):
 def test_settings(processor):
     with pytest.raises(InputError, match="max_tokens is 0"):
         Encode(processor, max_tokens=0)
+
+
+def test_an_image_that_lies_on_its_side_is_turned_once(encode, processor, chart):
+    """It is loaded twice, and the EXIF block must not turn it twice."""
+    pixels = np.zeros((56, 112, 3), np.uint8)
+    pixels[:, 56:] = 255
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", exif=exif)
+    example = encode.train(dataclasses.replace(chart, image=stream.getvalue()))
+    rows, columns = example.patch_positions.max(axis=0) + 1
+    assert (rows, columns) == (8, 4)
+    dark = example.patches.mean(axis=1) < 128
+    np.testing.assert_array_equal(dark, example.patch_positions[:, 0] < 4)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_fits_is_whole_and_what_does_not_is_counted(encode, processor, chart, png, seed):
+    """Any image in any room: in bounds with its span uncut, or left out as too long."""
+    rng = np.random.default_rng(seed)
+    width, height = (int(side) for side in rng.integers(10, 400, 2))
+    record = dataclasses.replace(chart, image=png(width, height))
+    tight = dataclasses.replace(
+        encode, max_tokens=int(rng.integers(40, 200)), max_patches=int(rng.integers(0, 100)) * 4
+    )
+    try:
+        example = tight.train(record)
+    except Rejected:
+        with pytest.raises(Rejected, match=r"lengthen the rows|lower min_pixels") as caught:
+            tight.train(record)
+        assert caught.value.reason == "too long"
+        return
+    assert len(example.tokens) <= tight.max_tokens
+    assert len(example.patches) <= tight.max_patches
+    places = np.flatnonzero(example.tokens == processor.config.image_token_id)
+    rows, columns = example.patch_positions.max(axis=0) + 1
+    assert len(places) == len(example.patches) // 4 == rows * columns // 4
+    np.testing.assert_array_equal(np.diff(places), 1)
+    names = ("<|vision_start|>", "<|vision_end|>")
+    edges = [processor.tokenizer.token_id(name) for name in names]
+    assert list(example.tokens[[places[0] - 1, places[-1] + 1]]) == edges
+
+
+def test_a_shrunk_image_is_the_image_at_that_size(encode, processor, chart, png):
+    """What a smaller max_pixels alone would give: it is not resized twice."""
+    large = dataclasses.replace(chart, image=png(168, 168))
+    tight = dataclasses.replace(encode, max_patches=100).train(large)
+    config = dataclasses.replace(processor.config, max_pixels=784 * 25)
+    small = dataclasses.replace(encode, processor=dataclasses.replace(processor, config=config))
+    np.testing.assert_array_equal(tight.patches, small.train(large).patches)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from onevision_jax.data.encode import Encode, TrainingExample
+from onevision_jax.data.filling import Filling, fill
 from onevision_jax.data.packing import Packing, join, pad_patches, stack, unpack
 from onevision_jax.errors import InputError
 
@@ -162,3 +163,42 @@ def test_empty_rows_and_more_patches(examples):
 def test_settings(settings, message):
     with pytest.raises(InputError, match=message):
         Packing(**settings)
+
+
+def realistic_sizes(count: int, seed: int) -> list[tuple[int, int]]:
+    """200 to 4,000 tokens, log-normal; 100 to 750 of them vision, but for 15 % text alone."""
+    rng = np.random.default_rng(seed)
+    tokens = np.clip(np.exp(rng.normal(np.log(900), 0.65, count)), 200, 4000).astype(int)
+    vision = np.minimum(rng.integers(100, 751, count), tokens - 100)
+    vision[rng.random(count) < 0.15] = 0
+    return list(zip(tokens.tolist(), (4 * vision).tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("seed", "patch_budgets", "least_patches"),
+    [(0, (0, 5120, 10240), 0.90), (1, (0, 5120, 10240), 0.90), (2, (0, 4096, 8192, 12288), 0.75)],
+)
+def test_realistic_lengths_fill_95_percent_of_the_tokens(seed, patch_budgets, least_patches):
+    """Rows of 8,192 tokens as a shard packs them: windows of 64, the last row carried on."""
+    found = fill(realistic_sizes(6000, seed), Packing(8192, patch_budgets, window=64), 8)
+    assert found.examples == 6000
+    assert found.tokens >= 0.95
+    assert found.patches >= least_patches
+
+
+def test_what_was_carried_opens_the_first_row():
+    packing = Packing(100, (400,), window=4)
+    rows = packing.arrange([(20, 0), (30, 40), (90, 0), (50, 8)], num_first=2)
+    assert rows == [[0, 1, 3], [2]]
+
+
+def test_filling_counts_what_a_batch_holds(examples):
+    rows, batch = pack(examples)
+    found = Filling()
+    found.add_batch(batch)
+    assert found.examples == len(examples)
+    assert found.tokens_used == sum(len(example.tokens) for example in examples)
+    assert found.patches_used == sum(len(example.patches) for example in examples)
+    assert found.tokens_available == len(rows) * 400
+    assert found.patches_available == len(rows) * 400
+    assert found.budgets == {400: 1}

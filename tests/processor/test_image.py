@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import PIL
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from onevision_jax.errors import InputError
 from onevision_jax.processor import (
@@ -359,3 +359,24 @@ def test_damaged_images_are_loaded_or_refused_never_worse():
             assert not caught, [str(warning.message) for warning in caught]
     assert 50 < refused < 400
     assert not any("\n" in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize("size", [(90, 61), (200, 130), (28, 300)])
+def test_grey_images_resize_as_their_three_channels_would(size):
+    grey = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 1), dtype=np.uint8)
+    image = Image.fromarray(np.repeat(grey, 3, axis=2))
+    expected = image.resize((112, 84), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(np.asarray(resize_bicubic(image, 84, 112)), np.asarray(expected))
+    spot = np.asarray(image).copy()
+    spot[0, 0] = (0, 255, 0)  # Far from the centre, which is looked at first.
+    tinted = Image.fromarray(spot)
+    expected = tinted.resize((112, 84), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(np.asarray(resize_bicubic(tinted, 84, 112)), np.asarray(expected))
+
+
+def test_loading_again_changes_nothing():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    once = load_image(encoded(Image.new("RGB", (40, 30)), "JPEG", exif=exif))
+    assert once.size == (30, 40)
+    assert load_image(once) is once
