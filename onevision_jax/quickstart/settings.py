@@ -51,7 +51,7 @@ class QuickstartConfig:
     families: tuple[str, ...] = ("charts", "tables", "flowcharts", "scenes")
     difficulty: int = 0
     num_examples: int = 36_000  # drawn, all splits together; 84 pixels a side
-    num_questions: int = 1000  # of the test split
+    num_questions: int = 1500  # of the test split
     max_new_tokens: int = 96  # the longest target of seed 0 has 82
     scratch: ScratchConfig = dataclasses.field(
         default_factory=lambda: ScratchConfig(
@@ -82,7 +82,7 @@ class QuickstartConfig:
     grpo_prompts: int = 16
     grpo_group: int = 8
     grpo_optimizer: OptimizerConfig = dataclasses.field(
-        default_factory=lambda: OptimizerConfig(peak_lr=5e-5, warmup_steps=3, schedule="constant")
+        default_factory=lambda: OptimizerConfig(peak_lr=3e-5, warmup_steps=3, schedule="constant")
     )
 
     @property
