@@ -54,6 +54,9 @@ def protocol_of(task: Task, mode: Mode, *, judged: bool = False) -> str:
             f"{task.name} has no published protocol that works without a judge model; "
             "use --mode strict"
         )
+    prepare = PROTOCOLS[task.official].prepare
+    if prepare is not None:
+        prepare()  # A missing package is said here once, not item by item.
     return task.official
 
 

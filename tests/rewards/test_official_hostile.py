@@ -110,7 +110,9 @@ def run():
     for name, protocol in PROTOCOLS.items():
         for text in texts:
             for shape in shapes:
-                protocol.grade(shape.format(text), "43", choices=(), facts={})
+                for kind in ("integer", "float", "list"):
+                    facts = {"question_type": "free_form", "answer_type": kind, "precision": 1}
+                    protocol.grade(shape.format(text), "43", choices=(), facts=facts)
 run()  # first use imports
 for module in list(sys.modules.values()):
     for value in list(vars(module).values()):

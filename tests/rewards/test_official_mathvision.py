@@ -16,7 +16,7 @@ from onevision_jax.rewards.official.latex import NoValue, value_of
 PLACE = Path(os.environ.get("ONEVISION_DATA") or Path(__file__).parents[3] / "shared" / "data")
 FOLDER = PLACE / "mathvision"
 at_hand = pytest.mark.skipif(not FOLDER.exists(), reason="MathVision is not at hand")
-# How far the published code itself is from the published file: a gold was corrected later.
+# Item 3013: 4/3 equals the gold \frac{4}{3}, here and in latex2sympy2; the file says wrong.
 OFF = {
     "Gemini-Pro": 1, "InternLM-XComposer2-VL-CoT": 0, "LLaVA-v1.5-7B": 0, "Qwen-VL-Max": 0,
     "Random-Chance": 0,
