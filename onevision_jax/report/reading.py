@@ -53,9 +53,15 @@ def text_of(row: dict[str, Any], name: str) -> str:
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """(a.b, value) for every value; lists and empty objects as JSON."""
+    for name, value in leaves(settings, prefix):
+        plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield name, plain
+
+
+def leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(a.b, value) for every value that is no object, and for empty objects."""
     for name, value in settings.items():
         if isinstance(value, dict) and value:
-            yield from flatten(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
-            plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            yield f"{prefix}{name}", plain
+            yield f"{prefix}{name}", value

@@ -1,5 +1,6 @@
 """The scores of an evaluation folder, from results.json."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ from onevision_jax.report.charts import bars, curve, figure, percent_grid, track
 from onevision_jax.report.counts import Count, percent_interval
 from onevision_jax.report.heatmap import heat_map
 from onevision_jax.report.levels import level_order
-from onevision_jax.report.page import escape, facts, is_number, note, section, show
-from onevision_jax.report.reading import flatten, read_object
+from onevision_jax.report.page import escape, facts, is_number, note, section, show, table
+from onevision_jax.report.reading import flatten, leaves, read_object
 
 Tables = dict[str, dict[str, Count]]
 COUNTS = ("missing", "unparsed", "truncated", "grader_failed")
@@ -198,7 +199,33 @@ def other_sections(results: Mapping[str, Any]) -> list[str]:
         for name, value in results.items()
         if name not in SHOWN and isinstance(value, dict) and value
     }
-    return [
-        section(name.replace("_", " "), facts(list(flatten(value))[:NUM_FACTS]))
-        for name, value in others.items()
-    ]
+    return [section(spaced(name), *other_parts(value)) for name, value in others.items()]
+
+
+def other_parts(value: Mapping[str, Any]) -> Iterator[str]:
+    """HTML of one entry: its figures, and a table for every list of objects in it."""
+    found = list(leaves(value))
+    figures = [(spaced(name), one_line(leaf)) for name, leaf in found if not is_listing(leaf)]
+    yield facts(figures[:NUM_FACTS])
+    for name, rows in found:
+        if is_listing(rows):
+            header = list(dict.fromkeys(key for row in rows for key in row))
+            cells = [[one_line(row.get(key)) for key in header] for row in rows[:NUM_FACTS]]
+            yield note(spaced(name)) + table([spaced(key) for key in header], cells)
+
+
+def is_listing(value: Any) -> bool:
+    """Whether it is a list of objects."""
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def one_line(value: Any) -> Any:
+    """A number as it is, so that it stands right; the numbers of a list one after the other."""
+    if isinstance(value, list):
+        return ", ".join(show(part) for part in value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
+def spaced(name: str) -> str:
+    """A name as it is read."""
+    return name.replace("_", " ")

@@ -400,3 +400,14 @@ def test_two_hundred_of_the_longest_answers_stay_under_20_megabytes(folder, tmp_
     text = evaluation_page(folder)
     assert len(text.encode()) < 20_000_000
     assert "Left out to keep the page small" in text
+
+
+def test_lists_of_objects_become_tables(tmp_path):
+    from onevision_jax.report.scores import other_sections
+
+    rows = [{"tier": "college", "ci95": [0.25, 0.5]}, {"tier": "<b>", "n": 3}]
+    [html] = other_sections({"tiered": {"by_tier": rows, "mean": {"accuracy": 0.0410087}}})
+    assert "<th>tier</th><th>ci95</th><th class=number>n</th>" in html
+    assert "<td>college</td><td>0.25, 0.5</td><td class=number></td>" in html
+    assert "<td>&lt;b&gt;</td>" in html
+    assert "<dt>mean.accuracy</dt><dd>0.04101</dd>" in html
