@@ -74,7 +74,7 @@ def test_show(data, tmp_path, capsys):
 
 def test_a_folder_without_data_is_one_sentence(tmp_path, capsys):
     assert main(["data", "stats", str(tmp_path)]) == 1
-    assert "holds no .jsonl file" in capsys.readouterr().err
+    assert "holds no file that ends in .arrayrecord or .jsonl; name" in capsys.readouterr().err
 
 
 def test_the_picture_is_what_the_row_holds(data, processor):

@@ -28,7 +28,10 @@ def find_files(path: str, endings: Sequence[str]) -> tuple[str, ...]:
             found = sorted(map(str, _below(Path(path), ending)))
             if found:
                 return tuple(found)
-        raise InputError(f"folder {path!r} holds no file that ends in {' or '.join(endings)}")
+        raise InputError(
+            f"folder {path!r} holds no file that ends in {' or '.join(endings)}; "
+            "name the folder or file of a data set"
+        )
     found = sorted(filter(os.path.isfile, glob.glob(path, recursive=True)))
     if not found:
         raise InputError(f"data file {path!r} does not exist; check the path")
