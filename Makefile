@@ -1,6 +1,6 @@
 # Needs python3 >= 3.11 and git; all else goes into virtual environments beside this file.
 #   make quickstart   install into ./.venv, then train, evaluate and report on a small model: ten
-#                     to fourteen minutes on two cores (OUT=DIR, default runs/quickstart)
+#                     minutes on two idle cores (OUT=DIR, default runs/quickstart)
 #   make test         format, lint, types and every quick test, in ./.venv
 #   make test-long    soaks in ./.venv, then the newest transformers, the newer jax versions and the
 #                     compile gates

@@ -14,7 +14,7 @@ def register(subparsers: Any) -> None:
         "quickstart",
         description="Draw images, train a small Qwen2.5-VL from nothing to turn them into formal\n"
         "text and answers (SFT, then GRPO), evaluate it with and without images, export it to\n"
-        "Hugging Face's layout. Ten to fourteen minutes on two cores. Writes DIR/results.json,\n"
+        "Hugging Face's layout. Ten minutes on two idle cores. Writes DIR/results.json,\n"
         "DIR/report.html and DIR/hf; started again, it goes on where it stopped.",
         epilog=EXAMPLE,
     )
