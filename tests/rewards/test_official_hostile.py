@@ -42,7 +42,8 @@ def bombs(rng: random.Random) -> list[str]:
         "1" + "+1" * n * 10, "2" + "*2" * n * 10, "2 ** 3 " * n, "is " * n + "nan", "\u0661" * n,
         r"\binom{99999999}{4999999}", r"\log_{0}{0}", r"\sqrt[0]{5}", "1/0", r"\frac{1}{0}",
         "__import__('os').system('touch owned')", "$\\mathrm{eval}(1)$", "open('owned','w')",
-        "(lambda: ord('*'))()", r"\operatorname{floor}(9^9^9^9)", r"\begin{pmatrix}1\end{pmatrix}" * n,
+        "(lambda: ord('*'))()", r"\operatorname{floor}(9^9^9^9)",
+        r"\begin{pmatrix}1\end{pmatrix}" * n,
         "1" + ".1" * n, "$x=" * n, "[" * n + "1" + "]" * n, "%s%n" * n, "\x00" * n, "√" * n,
     ]  # fmt: skip
 
