@@ -126,8 +126,8 @@ forbidden = ("exec", "open", "os.", "subprocess.", "socket.", "ctypes.")
 def hook(event, args):
     if event == "exec" and getattr(args[0], "co_filename", "") != "<string>":
         return  # a module of sympy that is imported late
-    if event == "open" and str(args[0]).endswith((".py", ".pyc")):
-        return
+    if event == "open" and str(args[0]).endswith((".py", ".pyc", "<string>")):
+        return  # "<string>": the tokenizer of Python 3.12 looks for the line of a syntax error
     if event.startswith(forbidden):
         print("EXECUTED", event, str(args)[:200])
 sys.addaudithook(hook)
