@@ -77,6 +77,8 @@ def test_a_thousand_hostile_answers_in_a_pool(protocol):
         assert len(grade.extracted or "") <= 200
 
 
+# The clock may ring inside a callback of jax, which swallows it; it rings again.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("protocol", GOLDS)
 def test_no_hostile_answer_takes_two_seconds(protocol):
     """Of the processor, so that a busy machine does not fail it."""
