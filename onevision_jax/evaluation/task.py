@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onevision_jax.data.record import read_rows
 from onevision_jax.data.target import lettered
 from onevision_jax.errors import InputError
 from onevision_jax.evaluation.questions import Question
@@ -37,6 +38,22 @@ class Task:
     official: str = ""
     # Further entries of results.json, such as We-Math's four-dimensional scores.
     tables: Callable[[Sequence[Question], Rows], dict[str, Any]] = no_tables
+
+
+def read_jsonl(
+    path: Path, data: str, make: Callable[[int, Mapping[str, Any]], Question]
+) -> Iterator[Question]:
+    """The rows of a JSONL file as questions; make gets a row's place, from 0, and the row.
+
+    data: which file is wanted. Raises InputError naming file and line.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is no file; give {data}")
+    for index, (number, row) in enumerate(read_rows(path)):
+        try:
+            yield make(index, row)
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
 
 
 def read_task(task: Task, path: str | Path, limit: int | None = None) -> list[Question]:

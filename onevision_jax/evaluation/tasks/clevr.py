@@ -4,13 +4,13 @@ Its files of CLEVR questions have the same fields, so both are this task. Rows h
 own: the first row is "0".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from onevision_jax.data.record import read_rows
 from onevision_jax.errors import InputError
 from onevision_jax.evaluation.questions import Question
-from onevision_jax.evaluation.task import Task
+from onevision_jax.evaluation.task import Task, read_jsonl
 from onevision_jax.evaluation.tasks.geoqa import from_row
 
 INSTRUCTION = (
@@ -21,18 +21,15 @@ INSTRUCTION = (
 
 def read(path: Path) -> Iterator[Question]:
     """The rows of the file."""
-    if not path.is_file():
-        raise InputError(f"{path} is no file; give {TASK.data}")
-    for index, (number, row) in enumerate(read_rows(path)):
-        try:
-            question = from_row(row, str(index), path.parent)
-        except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
-        if not question.answer.isdecimal():
-            raise InputError(
-                f"{path}, line {number}: field 'ground_truth' is {question.answer!r}, no count"
-            )
-        yield question
+    return read_jsonl(path, TASK.data, lambda index, row: count_row(row, str(index), path.parent))
+
+
+def count_row(row: Mapping[str, Any], name: str, folder: Path) -> Question:
+    """One row; raises InputError for a gold that is no count."""
+    question = from_row(row, name, folder)
+    if not question.answer.isdecimal():
+        raise InputError(f"field 'ground_truth' is {question.answer!r}, no count")
+    return question
 
 
 def prompt(question: Question) -> str:

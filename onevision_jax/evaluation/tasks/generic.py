@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from onevision_jax.data.record import read_rows
 from onevision_jax.errors import InputError
 from onevision_jax.evaluation.questions import Question, text_field
-from onevision_jax.evaluation.task import Task
+from onevision_jax.evaluation.task import Task, read_jsonl
 from onevision_jax.rewards import AnswerKind
 
 DIMENSIONS = ("tier", "subject", "source", "family")
@@ -20,13 +19,7 @@ DIMENSIONS = ("tier", "subject", "source", "family")
 
 def read(path: Path) -> Iterator[Question]:
     """The rows of the file."""
-    if not path.is_file():
-        raise InputError(f"{path} is no file; give a JSONL file with id and answer in every row")
-    for number, row in read_rows(path):
-        try:
-            yield from_row(row, path.parent)
-        except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
+    return read_jsonl(path, TASK.data, lambda index, row: from_row(row, path.parent))
 
 
 def from_row(row: Mapping[str, Any], folder: Path) -> Question:

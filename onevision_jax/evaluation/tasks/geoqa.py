@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onevision_jax.data.record import read_rows
-from onevision_jax.errors import InputError
 from onevision_jax.evaluation.questions import Question, text_field
-from onevision_jax.evaluation.task import Task
+from onevision_jax.evaluation.task import Task, read_jsonl
 
 INSTRUCTION = (
     "Output the thinking process in <think> </think> and final answer (number) in "
@@ -21,13 +19,7 @@ INSTRUCTION = (
 
 def read(path: Path) -> Iterator[Question]:
     """The rows of the file."""
-    if not path.is_file():
-        raise InputError(f"{path} is no file; give {TASK.data}")
-    for index, (number, row) in enumerate(read_rows(path)):
-        try:
-            yield from_row(row, str(index), path.parent)
-        except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
+    return read_jsonl(path, TASK.data, lambda index, row: from_row(row, str(index), path.parent))
 
 
 def from_row(row: Mapping[str, Any], name: str, folder: Path) -> Question:

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onevision_jax.data.record import read_rows
 from onevision_jax.errors import InputError
 from onevision_jax.evaluation.questions import Question, text_field
-from onevision_jax.evaluation.task import Task
+from onevision_jax.evaluation.task import Task, read_jsonl
 
 LETTERS = "ABCDE"
 INSTRUCTION = (
@@ -18,13 +17,8 @@ INSTRUCTION = (
 
 def read(path: Path) -> Iterator[Question]:
     """The rows of the file."""
-    if not path.is_file():
-        raise InputError(f"{path} is no file; give test.jsonl or testmini.jsonl of MATH-V")
-    for number, row in read_rows(path):
-        try:
-            yield from_row(row, path.parent)
-        except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
+    data = "test.jsonl or testmini.jsonl of MATH-V"
+    return read_jsonl(path, data, lambda index, row: from_row(row, path.parent))
 
 
 def from_row(row: Mapping[str, Any], folder: Path) -> Question:
