@@ -1,29 +1,91 @@
 """Range attention: every attention of the system through one function.
 
-Ask for an implementation by name: it runs or raises. Ask for none: it always answers.
+Ask for an implementation by name: it runs or says why not. Ask for none: it always answers.
 Letters: B batch, T queries, S keys, N query heads, K kv heads, H head width.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Float, Int
 
+from onevision_kernels.attention.call import Call
 from onevision_kernels.attention.reference import AttentionOutput, reference_attention
 from onevision_kernels.attention.xla import xla_attention
+from onevision_kernels.target import Target, current_target
 
-IMPLEMENTATIONS: Mapping[str, Callable[..., AttentionOutput]] = MappingProxyType(
-    {"xla": xla_attention, "reference": reference_attention}
+
+class Implementation(NamedTuple):
+    """One way to compute range attention.
+
+    attend(q, k, v, ranges, *, causal, scale, max_span, schedule) -> AttentionOutput.
+    refuses(target, call) -> why it cannot run there, None where it can.
+    schedule(ranges, call) -> what `attend` wants to know of the ranges, any pytree: made once a
+    batch and shared by all layers.
+    """
+
+    attend: Callable[..., AttentionOutput]
+    refuses: Callable[[Target, Call], str | None] = lambda target, call: None
+    schedule: Callable[[jax.Array, Call], Any] = lambda ranges, call: ()
+
+
+# By default the first that does not refuse.
+IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
+    {
+        "xla": Implementation(xla_attention),
+        "reference": Implementation(reference_attention),
+    }
 )
-DEFAULT = "xla"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreparedRanges:
+    """Ranges, the implementation chosen for them, and its schedule. `prepare_ranges` makes it."""
+
+    ranges: jax.Array
+    schedule: Any
+    call: Call = dataclasses.field(metadata={"static": True})
+    implementation: str = dataclasses.field(metadata={"static": True})
+
+
+def prepare_ranges(
+    ranges_BT4: Int[Array, "B T 4"], call: Call, *, implementation: str | None = None
+) -> PreparedRanges:
+    """What `range_attention` needs to know of the ranges, for all the layers that share them.
+
+    call: the shapes to come, of one device where the arrays are split over several.
+    Raises ValueError on an unknown implementation and on one that refuses the target or the call.
+    """
+    name = choose(call, implementation)
+    schedule = IMPLEMENTATIONS[name].schedule(ranges_BT4, call)
+    return PreparedRanges(ranges=ranges_BT4, schedule=schedule, call=call, implementation=name)
+
+
+def choose(call: Call, implementation: str | None = None) -> str:
+    """The implementation's name if it runs on the current target, or the best that does."""
+    target = current_target()
+    if implementation is None:
+        return next(
+            name for name, found in IMPLEMENTATIONS.items() if found.refuses(target, call) is None
+        )
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"attention implementation {implementation!r} is none of {sorted(IMPLEMENTATIONS)}"
+        )
+    if reason := IMPLEMENTATIONS[implementation].refuses(target, call):
+        raise ValueError(f"attention implementation {implementation!r} {reason}")
+    return implementation
 
 
 def range_attention(
     q_BTNH: Float[Array, "B T N H"],
     k_BSKH: Float[Array, "B S K H"],
     v_BSKH: Float[Array, "B S K H"],
-    ranges_BT4: Int[Array, "B T 4"],
+    ranges: Int[Array, "B T 4"] | PreparedRanges,
     *,
     causal: bool = False,
     scale: float | None = None,
@@ -32,32 +94,41 @@ def range_attention(
 ) -> AttentionOutput:
     """Softmax attention of each query over its key ranges; query head n uses kv head n // (N/K).
 
-    ranges: see `ranges.py`. causal: a query at index t also sees no key beyond index t (only
-    where queries and keys are the same sequence). scale: default H ** -0.5. max_span: a promise
-    that every key a query sees lies at most this many indices away from it (vision windows),
-    which lets implementations skip the rest without looking; None promises nothing.
-    Scores and softmax are float32, the output has the dtype of v, rows without keys are zero.
-    Raises ValueError on an unknown implementation or when N is no multiple of K.
+    ranges: see `ranges.py`, or what `prepare_ranges` made of them (then causal, max_span and
+    implementation are those it was made for). causal: a query at index t also sees no key beyond
+    index t (only where queries and keys are the same sequence). scale: default H ** -0.5.
+    max_span: a promise that every key a query sees lies at most this many indices away from it
+    (vision windows), which lets implementations skip the rest without looking; None promises
+    nothing.
+    Scores and softmax are float32, the output has the dtype of v, rows without keys are zero and
+    have the log-sum-exp -inf. Both results may be differentiated.
+    Raises ValueError on an unknown implementation, on one that does not run here, when N is no
+    multiple of K and when prepared ranges belong to other shapes.
     """
-    num_heads, num_kv_heads = q_BTNH.shape[2], k_BSKH.shape[2]
-    if num_heads % num_kv_heads:
-        raise ValueError(f"{num_heads} query heads cannot share {num_kv_heads} kv heads evenly")
-    if causal and q_BTNH.shape[1] != k_BSKH.shape[1]:
-        raise ValueError(
-            f"causal attention needs as many keys as queries, got {k_BSKH.shape[1]} keys for "
-            f"{q_BTNH.shape[1]} queries; put the bound into the ranges instead"
-        )
-    name = implementation or DEFAULT
-    if name not in IMPLEMENTATIONS:
-        raise ValueError(f"attention implementation {name!r} is none of {sorted(IMPLEMENTATIONS)}")
-    scale = q_BTNH.shape[3] ** -0.5 if scale is None else scale
-    attend = IMPLEMENTATIONS[name]
-    return attend(q_BTNH, k_BSKH, v_BSKH, ranges_BT4, causal=causal, scale=scale, max_span=max_span)
+    shapes = Call.of(q_BTNH, k_BSKH, causal=causal, max_span=max_span)
+    if not isinstance(ranges, PreparedRanges):
+        ranges = prepare_ranges(ranges, shapes, implementation=implementation)
+    call = ranges.call
+    if shapes._replace(causal=call.causal, max_span=call.max_span) != call:
+        raise ValueError(f"the ranges were prepared for {call}, the arrays are {shapes}")
+    return IMPLEMENTATIONS[ranges.implementation].attend(
+        q_BTNH,
+        k_BSKH,
+        v_BSKH,
+        ranges.ranges,
+        causal=call.causal,
+        scale=call.head_dim**-0.5 if scale is None else scale,
+        max_span=call.max_span,
+        schedule=ranges.schedule,
+    )
 
 
 def implementations() -> dict[str, str]:
     """Name -> "active", "available", or why it does not run here (for `onevision doctor`)."""
-    backend = jax.default_backend()
+    target, call = current_target(), Call.typical()
+    reasons = {name: found.refuses(target, call) for name, found in IMPLEMENTATIONS.items()}
+    active = next(name for name, reason in reasons.items() if reason is None)
     return {
-        name: f"active on {backend}" if name == DEFAULT else "available" for name in IMPLEMENTATIONS
+        name: reason or (f"active on {target.kind}" if name == active else "available")
+        for name, reason in reasons.items()
     }

@@ -64,9 +64,10 @@ def reference_attention(
     causal: bool,
     scale: float,
     max_span: int | None = None,
+    schedule: object = (),
 ) -> AttentionOutput:
-    """The specification: one dense [B, N, T, S] score array (`max_span` changes nothing)."""
-    del max_span
+    """The specification: one dense [B, N, T, S] score array (the last two change nothing)."""
+    del max_span, schedule
     queries = jnp.arange(q_BTNH.shape[1], dtype=jnp.int32)
     keys = jnp.arange(k_BSKH.shape[1], dtype=jnp.int32)
     seen_BTS = visible(ranges_BT4, queries, keys, causal)

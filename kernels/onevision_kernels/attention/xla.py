@@ -38,8 +38,10 @@ def xla_attention(
     causal: bool,
     scale: float,
     max_span: int | None = None,
+    schedule: object = (),
 ) -> AttentionOutput:
     """Same contract as `reference_attention`; memory linear in T beyond DENSE_LIMIT."""
+    del schedule
     T, S = q_BTNH.shape[1], k_BSKH.shape[1]
     if max_span is not None and T == S and T > WINDOW_BLOCK + 2 * max_span:
         return _in_windows(q_BTNH, k_BSKH, v_BSKH, ranges_BT4, causal, scale, max_span)
