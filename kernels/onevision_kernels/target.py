@@ -35,7 +35,7 @@ def current_target() -> Target:
 
 def target_of(device: Any) -> Target:
     """The target a jax device stands for; a description of an absent one will do."""
-    platform = {"cuda": "gpu", "rocm": "gpu"}.get(device.platform, device.platform)
+    platform = "gpu" if device.platform in ("cuda", "rocm") else str(device.platform)
     return Target(platform, device.device_kind)
 
 
