@@ -23,11 +23,15 @@ _resolver: ContextVar[Callable[[Axes, tuple[int, ...]], jax.sharding.Sharding] |
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     """`x`, asked to be laid out by its logical axes (one name or None per dimension)."""
-    assert len(axes) == x.ndim, f"{len(axes)} axis names for {x.ndim} dimensions"
+    sharding = layout(axes, x.shape)
+    return x if sharding is None else jax.lax.with_sharding_constraint(x, sharding)
+
+
+def layout(axes: Axes, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
+    """Where an array with these logical axes lives; None without a mesh."""
+    assert len(axes) == len(shape), f"{len(axes)} axis names for {len(shape)} dimensions"
     resolve = _resolver.get()
-    if resolve is None:
-        return x
-    return jax.lax.with_sharding_constraint(x, resolve(axes, x.shape))
+    return None if resolve is None else resolve(axes, shape)
 
 
 @contextlib.contextmanager

@@ -41,8 +41,10 @@ def target_of(device: Any) -> Target:
 
 @contextlib.contextmanager
 def compiling_for(device: Any) -> Iterator[Target]:
-    """Traces inside choose kernels for `device`."""
-    with _set(target_of(device)) as target:
+    """Traces inside choose kernels for `device`; an interpreter in force stays in force."""
+    chosen = _target.get()
+    interpreted = chosen is not None and chosen.interpreted
+    with _set(chosen if interpreted else target_of(device)) as target:
         yield target
 
 

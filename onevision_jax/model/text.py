@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from onevision_jax.axes import constrain
+from onevision_jax.model.attention import Visible, attend, see
 from onevision_jax.model.config import TextConfig
 from onevision_jax.model.layers import (
     Einsum,
@@ -22,7 +23,7 @@ from onevision_jax.model.layers import (
 )
 from onevision_jax.model.rope import Rotation, mrope_rotation, rotate
 from onevision_jax.types import KVCache
-from onevision_kernels.attention import cache_ranges, range_attention, segment_ranges
+from onevision_kernels.attention import Call, cache_ranges, segment_ranges
 
 
 class TextAttention(nnx.Module):
@@ -32,7 +33,6 @@ class TextAttention(nnx.Module):
         D, N, K, H = config.hidden_size, config.num_heads, config.num_kv_heads, config.head_dim
         shared = {"stack": stack, "options": options, "rngs": rngs}
         kv_axes = ("embed", "kv_heads", "head")
-        self.implementation = options.attention
         self.q = Einsum(
             "BTD,DNH->BTNH", (D, N, H), ("embed", "heads", "head"), bias_dims=2, **shared
         )
@@ -49,11 +49,8 @@ class TextAttention(nnx.Module):
         v_BTKH = constrain(self.v(x_BTD), "batch", "length", "act_kv_heads", None)
         return rotate(q_BTNH, rotation), rotate(k_BTKH, rotation), v_BTKH
 
-    def attend(self, q_BTNH, k_BSKH, v_BSKH, ranges_BT4, *, causal: bool) -> jax.Array:
-        out = range_attention(
-            q_BTNH, k_BSKH, v_BSKH, ranges_BT4, causal=causal, implementation=self.implementation
-        ).out
-        return self.out(out)
+    def attend(self, q_BTNH, k_BSKH, v_BSKH, seen: Visible) -> jax.Array:
+        return self.out(attend(q_BTNH, k_BSKH, v_BSKH, seen))
 
 
 class DecoderBlock(nnx.Module):
@@ -74,18 +71,18 @@ class DecoderBlock(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x_BTD: jax.Array, rotation: Rotation, ranges_BT4: jax.Array) -> jax.Array:
-        """Causal attention inside the segments that the ranges describe."""
+    def __call__(self, x_BTD: jax.Array, rotation: Rotation, seen: Visible) -> jax.Array:
+        """Causal attention inside the segments."""
         x_BTD = constrain(x_BTD, "batch", "length", "act_embed")
         q, k, v = self.attn.project(self.attn_norm(x_BTD), rotation)
-        x_BTD = x_BTD + self.attn.attend(q, k, v, ranges_BT4, causal=True)
+        x_BTD = x_BTD + self.attn.attend(q, k, v, seen)
         return x_BTD + self.mlp(self.mlp_norm(x_BTD))
 
     def with_cache(
         self,
         x_BTD: jax.Array,
         rotation: Rotation,
-        ranges_BT4: jax.Array,
+        seen: Visible,
         cache: KVCache,
         layer: jax.Array,
     ) -> tuple[jax.Array, KVCache]:
@@ -101,7 +98,7 @@ class DecoderBlock(nnx.Module):
             jax.lax.dynamic_index_in_dim(full, layer, keepdims=False).astype(x_BTD.dtype)
             for full in (all_k, all_v)
         )
-        x_BTD = x_BTD + self.attn.attend(q, own_k, own_v, ranges_BT4, causal=False)
+        x_BTD = x_BTD + self.attn.attend(q, own_k, own_v, seen)
         x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
         return x_BTD, dataclasses.replace(cache, k=all_k, v=all_v)
 
@@ -123,15 +120,32 @@ class Decoder(nnx.Module):
         )
         return Rotation(*(table.astype(dtype) for table in rotation))
 
+    def _see(
+        self, ranges_BT4: jax.Array, x_BTD: jax.Array, num_keys: int, *, causal: bool
+    ) -> Visible:
+        """The ranges made ready once for all layers."""
+        config, (B, T, _) = self.config, x_BTD.shape
+        call = Call(
+            batch=B,
+            num_queries=T,
+            num_keys=num_keys,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            dtype=x_BTD.dtype,
+            causal=causal,
+        )
+        return see(ranges_BT4, call, implementation=self.options.attention)
+
     def __call__(
         self, x_BTD: jax.Array, positions_3BT: jax.Array, segment_ids_BT: jax.Array
     ) -> jax.Array:
         """[B, T, D]: packed rows, each segment causal on its own; id 0 sees nothing."""
         rotation = self._rotation(positions_3BT, x_BTD.dtype)
-        ranges = segment_ranges(segment_ids_BT)
+        seen = self._see(segment_ranges(segment_ids_BT), x_BTD, x_BTD.shape[1], causal=True)
 
         def layer(block: DecoderBlock, x: jax.Array, _) -> jax.Array:
-            return block(x, rotation, ranges)
+            return block(x, rotation, seen)
 
         return self.norm(scan_layers(self.blocks, layer, x_BTD, None, self.options))
 
@@ -142,10 +156,11 @@ class Decoder(nnx.Module):
         num_new = x_BTD.shape[1]
         rotation = self._rotation(positions_3BT, x_BTD.dtype)
         ranges = cache_ranges(cache.start, cache.length, num_new)
+        seen = self._see(ranges, x_BTD, cache.k.shape[2], causal=False)
 
         def layer(block: DecoderBlock, carry, index: jax.Array):
             x, filled = carry
-            return block.with_cache(x, rotation, ranges, filled, index)
+            return block.with_cache(x, rotation, seen, filled, index)
 
         indices = jnp.arange(self.config.num_layers, dtype=jnp.int32)
         x_BTD, cache = scan_layers(self.blocks, layer, (x_BTD, cache), indices, self.options)

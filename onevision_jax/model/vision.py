@@ -8,7 +8,6 @@ Source: Qwen2_5_VisionTransformerPretrainedModel in transformers 4.57.6; arXiv 2
 Letters: B rows, P patches, C width, N heads, H head width, I values of a patch, M = P / 4, D out.
 """
 
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from onevision_jax.axes import constrain
+from onevision_jax.model.attention import VISION_AXES, Visible, attend, see
 from onevision_jax.model.config import VisionConfig
 from onevision_jax.model.layers import (
     Einsum,
@@ -27,7 +27,7 @@ from onevision_jax.model.layers import (
 )
 from onevision_jax.model.rope import Rotation, rotate, vision_rotation
 from onevision_jax.types import Batch
-from onevision_kernels.attention import range_attention, segment_ranges
+from onevision_kernels.attention import Call, segment_ranges
 
 
 def normalize_patches(patches_BPI: jax.Array, config: VisionConfig, dtype) -> jax.Array:
@@ -73,8 +73,6 @@ class VisionAttention(nnx.Module):
     ):
         C, N, H = config.hidden_size, config.num_heads, config.head_dim
         shared = {"stack": stack, "options": options, "rngs": rngs}
-        self.window_patches = config.window_patches
-        self.implementation = options.attention
         self.qkv = Einsum(
             "BPC,CQNH->BPQNH",
             (C, 3, N, H),
@@ -94,22 +92,19 @@ class VisionAttention(nnx.Module):
         self,
         x_BPC: jax.Array,
         rotation: Rotation,
-        full_ranges_BP4: jax.Array,
-        window_ranges_BP4: jax.Array,
+        image: Visible,
+        window: Visible,
         is_full: jax.Array,
     ) -> jax.Array:
-        """is_full [] bool chooses the ranges; the branch lets XLA skip what a window cannot see."""
+        """is_full [] bool chooses what is seen; each branch has its own sizes of blocks."""
         qkv_BPQNH = constrain(self.qkv(x_BPC), "batch", "patches", None, "act_heads", None)
         q_BPNH, k_BPNH, v_BPNH = (qkv_BPQNH[:, :, i] for i in range(3))
         q_BPNH = rotate(q_BPNH, rotation).astype(x_BPC.dtype)
         k_BPNH = rotate(k_BPNH, rotation).astype(x_BPC.dtype)
-        attend = functools.partial(range_attention, implementation=self.implementation)
         out_BPNH = jax.lax.cond(
             is_full,
-            lambda: attend(q_BPNH, k_BPNH, v_BPNH, full_ranges_BP4).out,
-            lambda: (
-                attend(q_BPNH, k_BPNH, v_BPNH, window_ranges_BP4, max_span=self.window_patches).out
-            ),
+            lambda: attend(q_BPNH, k_BPNH, v_BPNH, image),
+            lambda: attend(q_BPNH, k_BPNH, v_BPNH, window),
         )
         return self.out(out_BPNH)
 
@@ -134,9 +129,9 @@ class VisionBlock(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x_BPC, rotation, full_ranges, window_ranges, is_full) -> jax.Array:
+    def __call__(self, x_BPC, rotation, image: Visible, window: Visible, is_full) -> jax.Array:
         x_BPC = constrain(x_BPC, "batch", "patches", None)
-        attended = self.attn(self.attn_norm(x_BPC), rotation, full_ranges, window_ranges, is_full)
+        attended = self.attn(self.attn_norm(x_BPC), rotation, image, window, is_full)
         x_BPC = x_BPC + attended
         return x_BPC + self.mlp(self.mlp_norm(x_BPC))
 
@@ -174,13 +169,34 @@ class VisionTower(nnx.Module):
         """[B, M, D]: row m stands for patches 4m .. 4m + 3; rows of padding are meaningless."""
         config = self.config
         rotation = vision_rotation(batch.patch_positions, config.head_dim, config.rope_theta)
-        full_ranges = segment_ranges(batch.image_ids)
-        window_ranges = segment_ranges(batch.window_ids)
         is_full_L = np.isin(np.arange(config.depth), config.full_attention_layers)
 
         def layer(block: VisionBlock, x_BPC: jax.Array, is_full: jax.Array) -> jax.Array:
-            return block(x_BPC, rotation, full_ranges, window_ranges, is_full)
+            return block(x_BPC, rotation, image, window, is_full)
 
         x_BPC = self.patch_embed(batch.patches)
+        image = self._see(batch.image_ids, x_BPC, None)
+        window = self._see(batch.window_ids, x_BPC, config.window_patches)
         x_BPC = scan_layers(self.blocks, layer, x_BPC, jnp.asarray(is_full_L), self.options)
         return constrain(self.merger(x_BPC), "batch", "patches", "act_embed")
+
+    def _see(self, ids_BP: jax.Array, x_BPC: jax.Array, max_span: int | None) -> Visible:
+        """Each patch sees the run of its own id, both ways; made ready once for all layers."""
+        config, (B, P) = self.config, ids_BP.shape
+        call = Call(
+            batch=B,
+            num_queries=P,
+            num_keys=P,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_heads,
+            head_dim=config.head_dim,
+            dtype=x_BPC.dtype,
+            max_span=max_span,
+        )
+        return see(
+            segment_ranges(ids_BP),
+            call,
+            query_axes=VISION_AXES,
+            key_axes=VISION_AXES,
+            implementation=self.options.attention,
+        )

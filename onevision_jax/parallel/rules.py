@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from onevision_jax.axes import Axes, activation_sharding
 from onevision_jax.errors import InputError
 from onevision_jax.types import Batch, KVCache
+from onevision_kernels.target import compiling_for
 
 Tree = TypeVar("Tree")
 
@@ -177,11 +178,15 @@ def place(tree: Tree, shardings: Any) -> Tree:
 
 
 def on_mesh(rules: ShardingRules, function: Callable) -> Callable:
-    """`function`, tracing its activations onto the mesh. Wrap before `jax.jit`, not after."""
+    """`function`, tracing its activations onto the mesh, with kernels for the mesh's devices.
+
+    Wrap before `jax.jit`, not after.
+    """
+    device = rules.mesh.devices.flat[0]
 
     @functools.wraps(function)
     def traced(*args, **kwargs):
-        with activation_sharding(rules.sharding):
+        with activation_sharding(rules.sharding), compiling_for(device):
             return function(*args, **kwargs)
 
     return traced

@@ -23,20 +23,24 @@ class Implementation(NamedTuple):
 
     attend(q, k, v, ranges, *, causal, scale, max_span, schedule) -> AttentionOutput.
     refuses(target, call) -> why it cannot run there, None where it can.
-    schedule(ranges, call) -> what `attend` wants to know of the ranges, any pytree: made once a
-    batch and shared by all layers.
+    schedule(ranges, call) -> what `attend` wants to know of the ranges, made once a batch and
+    shared by all layers: any pytree of arrays whose first axis may be split over devices as the
+    batch is (every device makes its own part).
+    divides: XLA can split it over devices by itself; otherwise each device is to be given its own
+    rows and heads (`jax.shard_map`).
     """
 
     attend: Callable[..., AttentionOutput]
     refuses: Callable[[Target, Call], str | None] = lambda target, call: None
     schedule: Callable[[jax.Array, Call], Any] = lambda ranges, call: ()
+    divides: bool = False
 
 
 # By default the first that does not refuse.
 IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
     {
-        "xla": Implementation(xla_attention),
-        "reference": Implementation(reference_attention),
+        "xla": Implementation(xla_attention, divides=True),
+        "reference": Implementation(reference_attention, divides=True),
     }
 )
 
