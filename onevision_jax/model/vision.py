@@ -8,7 +8,6 @@ Source: Qwen2_5_VisionTransformerPretrainedModel in transformers 4.57.6; arXiv 2
 Letters: B rows, P patches, C width, N heads, H head width, I values of a patch, M = P / 4, D out.
 """
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

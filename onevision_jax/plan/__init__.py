@@ -1,6 +1,11 @@
 """Ahead-of-time compilation: what a program needs on hardware that is not here."""
 
-from onevision_jax.plan.compile import Compiled, compile_decode_step, compile_forward
+from onevision_jax.plan.compile import (
+    Compiled,
+    compile_decode_step,
+    compile_forward,
+    compile_train_step,
+)
 from onevision_jax.plan.topology import DEVICE_BYTES, compile_only_devices
 
 __all__ = [
@@ -9,4 +14,5 @@ __all__ = [
     "compile_decode_step",
     "compile_forward",
     "compile_only_devices",
+    "compile_train_step",
 ]

@@ -1,4 +1,4 @@
-"""The real forward pass and generation step, compiled for hardware that is not here.
+"""The real forward pass, generation step and training step, compiled for hardware that is not here.
 
 Letters: B rows, T tokens, P patches, S cache slots.
 """
@@ -13,6 +13,9 @@ from flax import nnx
 
 from onevision_jax.model import ModelOptions, QwenVL, QwenVLConfig, abstract
 from onevision_jax.parallel import ShardingRules, on_mesh
+from onevision_jax.train.settings import TrainConfig
+from onevision_jax.train.setup import Setup
+from onevision_jax.train.sft import Trainer
 from onevision_jax.types import Batch, KVCache
 
 
@@ -20,12 +23,15 @@ from onevision_jax.types import Batch, KVCache
 class Compiled:
     """What the compiler reports of one program; bytes are of one device."""
 
-    program: str  # "forward" or "decode step"
+    program: str  # "forward", "decode step" or "training step"
     argument_bytes: int  # all parameters (used or not: they are resident), inputs, cache
     output_bytes: int
     alias_bytes: int  # outputs written over arguments
     temp_bytes: int  # activations and scratch
     compile_seconds: float
+    # Memory traffic of one device, where the compiler counts it (TPU); a loop's body counts once.
+    bytes_accessed: float | None = None
+    flops: float | None = None  # likewise
 
     @property
     def peak_bytes(self) -> int:
@@ -88,6 +94,31 @@ def compile_decode_step(
     )
 
 
+def compile_train_step(
+    config: QwenVLConfig,
+    run: TrainConfig,
+    rules: ShardingRules,
+    *,
+    rows: int,
+    tokens: int,
+    patches: int,
+) -> Compiled:
+    """One step of SFT over packed rows: forward, backward, clipping and the optimizer's update."""
+    setup = Setup(run, config, rules)
+    batch = abstract_batch(config, rows, tokens, patches)
+    batch = dataclasses.replace(
+        batch,
+        targets=jax.ShapeDtypeStruct((rows, tokens), jnp.int32),
+        loss_weights=jax.ShapeDtypeStruct((rows, tokens), jnp.float32),
+    )
+    return _compile(
+        "training step",
+        Trainer(run, setup).compiled_step,
+        setup.wanted,
+        _laid_out(batch, rules.batch(batch)),
+    )
+
+
 def abstract_batch(config: QwenVLConfig, rows: int, tokens: int, patches: int) -> Batch:
     """The shapes of a batch (no training fields)."""
 
@@ -119,6 +150,7 @@ def _compile(program: str, jitted, *arguments) -> Compiled:
     compiled = jitted.lower(*arguments).compile()
     seconds = time.perf_counter() - began
     memory = compiled.memory_analysis()
+    cost = compiled.cost_analysis() or {}
     return Compiled(
         program=program,
         argument_bytes=memory.argument_size_in_bytes,
@@ -126,4 +158,6 @@ def _compile(program: str, jitted, *arguments) -> Compiled:
         alias_bytes=memory.alias_size_in_bytes,
         temp_bytes=memory.temp_size_in_bytes,
         compile_seconds=seconds,
+        bytes_accessed=cost.get("bytes accessed"),
+        flops=cost.get("flops"),
     )

@@ -63,6 +63,8 @@ def compile_only_devices(topology: str) -> tuple[str, Sequence[Any]]:
     # Without these libtpu asks a metadata server for its host, and CUDA looks for a driver.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    # Nobody owns a device that is not here: several processes may compile at once.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     try:
         if kind in TPU_KINDS:
             found = topologies.get_topology_desc(f"{kind}:{shape}", platform="tpu")

@@ -96,7 +96,7 @@ class Trainer:
         self.setup = setup
         self._config = config
         self.num_compiles = 0  # how often the step was traced: once for every shape of a batch
-        self._step = jax.jit(
+        self.compiled_step = jax.jit(
             on_mesh(setup.rules, self._make_step()),
             donate_argnums=0,
             out_shardings=(setup.places, setup.rules.replicated()),
@@ -104,7 +104,7 @@ class Trainer:
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         """(next state, numbers of the step); batch: on the mesh. The old state is gone."""
-        return self._step(state, batch)
+        return self.compiled_step(state, batch)
 
     def gradients(self, state: TrainState, batch: Batch) -> tuple[jax.Array, Any]:
         """(loss, gradients in float32), to be traced under `on_mesh`."""

@@ -23,7 +23,8 @@ LAYERS = [
     ["onevision_jax.rollout", "onevision_jax.convert"],
     ["onevision_jax.evaluation", "onevision_jax.serve"],
     ["onevision_jax.train"],
-    ["onevision_jax.plan", "onevision_jax.bench", "onevision_jax.report"],
+    ["onevision_jax.plan", "onevision_jax.report"],
+    ["onevision_jax.bench"],
     ["onevision_jax.quickstart"],
     ["onevision_jax.cli"],
 ]
