@@ -1,4 +1,4 @@
-"""`onevision bench step`: compiles for devices that are not here, and says what it cannot compile."""
+"""`onevision bench step`: compiles for absent devices, and says what it cannot compile."""
 
 import json
 
