@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from onevision_jax.errors import InputError
+from onevision_jax.rewards.formal import formal_reward
 from onevision_jax.rewards.format import (
     format_reward,
     repetition_penalty,
@@ -27,6 +28,8 @@ class RewardConfig:
 
     accuracy_weight: float = 0.9
     format_weight: float = 0.1
+    # Of the formal text inside the response against the record's (extra `formal` for HTML, SMILES).
+    formal_weight: float = 0.0
     overlong_weight: float = 0.0
     repetition_weight: float = 0.0
     max_response_tokens: int = 2048
@@ -35,7 +38,7 @@ class RewardConfig:
     mask_truncated: bool = False  # DAPO's overlong filtering: no signal from cut responses
 
     def __post_init__(self) -> None:
-        for name in ("accuracy", "format", "overlong", "repetition"):
+        for name in ("accuracy", "format", "formal", "overlong", "repetition"):
             weight = getattr(self, f"{name}_weight")
             if not 0 <= weight < float("inf"):
                 raise InputError(f"{name}_weight is {weight}: give a finite weight of 0 or more.")
@@ -45,13 +48,14 @@ class RewardConfig:
 class RewardBreakdown:
     """Parts before weighting, their weighted total, and whether the sample counts at all.
 
-    accuracy and format are 0 or 1; overlong and repetition lie in [-1, 0]. Where `masked`, `total`
-    is 0.0 and means nothing.
+    accuracy and format are 0 or 1; formal lies in [0, 1]; overlong and repetition in [-1, 0].
+    Where `masked`, `total` is 0.0 and means nothing.
     """
 
     total: float
     accuracy: float
     format: float
+    formal: float
     overlong: float
     repetition: float
     masked: bool
@@ -66,9 +70,12 @@ def reward(
     choices: Sequence[str] = (),
     finish_reason: str | None = None,
     tokens: Sequence[Hashable] | None = None,
+    formal: tuple[str, str] = ("", ""),
     config: RewardConfig | None = None,
 ) -> RewardBreakdown:
     """The reward of one response; `tokens` are its token ids, needed for the shaping terms.
+
+    formal: the record's formal text and its language, needed for that part.
 
     Raises:
         InputError: a shaping weight without tokens, or what `grade` raises.
@@ -76,7 +83,7 @@ def reward(
     graded = grade(
         response, gold, answer_kind=answer_kind, choices=choices, finish_reason=finish_reason
     )
-    return weigh(response, graded, tokens=tokens, config=config or RewardConfig())
+    return weigh(response, graded, tokens=tokens, formal=formal, config=config or RewardConfig())
 
 
 def weigh(
@@ -84,11 +91,13 @@ def weigh(
     graded: Grade,
     *,
     tokens: Sequence[Hashable] | None = None,
+    formal: tuple[str, str] = ("", ""),
     config: RewardConfig,
 ) -> RewardBreakdown:
     """The reward of a response that is already graded, in a `GraderPool` for instance."""
     accuracy = float(graded.verdict == "correct")
     form = format_reward(response) if config.format_weight else 0.0
+    described = formal_reward(response, *formal) if config.formal_weight else 0.0
     overlong, repetition = shaping(tokens, config)
     masked = graded.verdict == "grader_failed" or (
         config.mask_truncated and graded.verdict == "truncated"
@@ -96,11 +105,12 @@ def weigh(
     total = (
         config.accuracy_weight * accuracy
         + config.format_weight * form
+        + config.formal_weight * described
         + config.overlong_weight * overlong
         + config.repetition_weight * repetition
     )
     return RewardBreakdown(
-        0.0 if masked else total, accuracy, form, overlong, repetition, masked, graded
+        0.0 if masked else total, accuracy, form, described, overlong, repetition, masked, graded
     )
 
 

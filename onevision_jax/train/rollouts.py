@@ -118,8 +118,14 @@ class Scoring:
             for (prompt, completion), text in zip(pairs, texts, strict=True)
         )
         return [
-            weigh(text, grade, tokens=completion.token_ids, config=self.rewards)
-            for (_, completion), text, grade in zip(pairs, texts, grades, strict=True)
+            weigh(
+                text,
+                grade,
+                tokens=completion.token_ids,
+                formal=(prompt.record.formal_text, prompt.record.formal_language),
+                config=self.rewards,
+            )
+            for (prompt, completion), text, grade in zip(pairs, texts, grades, strict=True)
         ]
 
 
@@ -203,6 +209,7 @@ def summarise(samples: Sequence[Sample], group_size: int) -> dict[str, Any]:
         "reward_std": float(np.ma.filled(spread, 0.0)),
         "accuracy": mean("accuracy"),
         "format": mean("format"),
+        "formal": mean("formal"),
         "idle_groups": float((advantages == 0).all(axis=1).mean()),
         "completion_length": float(lengths.mean()),
         "completion_length_max": int(lengths.max()),
@@ -226,6 +233,7 @@ def as_row(step: int, sample: Sample) -> Mapping[str, Any]:
         "reward": sample.reward.total,
         "accuracy": sample.reward.accuracy,
         "format": sample.reward.format,
+        "formal": sample.reward.formal,
         "advantage": sample.advantage,
         "finish_reason": sample.completion.finish_reason,
     }
