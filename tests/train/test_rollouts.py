@@ -216,6 +216,7 @@ def test_a_step_is_summed_up(samples, encode, asked, groups, graders):
             "reward_std": np.std([1.0, 0.1, 0, 0]) / 3,
             "accuracy": 1 / 9,
             "format": 6 / 9,
+            "formal": 0.0,
             "idle_groups": 2 / 3,
             "completion_length": np.mean(lengths),
             "completion_length_max": max(lengths),
