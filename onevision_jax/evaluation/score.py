@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onevision_jax.errors import InputError
+from onevision_jax.evaluation.formal_text import describe_formal, formal_lines
 from onevision_jax.evaluation.questions import Question
 from onevision_jax.evaluation.samples import describe_samples
 from onevision_jax.evaluation.statistics import clustered_wilson, wilson
@@ -190,6 +191,7 @@ def summarise(
         **({"samples": describe_samples(questions, groups)} if k > 1 else {}),
         "by": count_by(questions, right, k),
         "cells": count_cells(questions, right, k),
+        **describe_formal(questions, rows),
         "grader": describe_grader(protocol),
     }
 
@@ -305,6 +307,7 @@ def table(results: Mapping[str, Any]) -> list[str]:
         lines.append(f"all, in {results['clusters']} clusters: [{100 * low:.1f}, {100 * high:.1f}]")
     if "samples" in results:
         lines.append(_sample_line(results["samples"]))
+    lines += formal_lines(results)
     kinds = ("missing", "unparsed", "truncated", "grader_failed")
     lines.append(", ".join(f"{name.replace('_', ' ')} {results[name]}" for name in kinds))
     return lines
