@@ -1,22 +1,45 @@
 """Linear -> log-prob, log-sum-exp, entropy: what every loss over tokens needs of the vocabulary.
 
-Ask for an implementation by name: it runs or raises. Ask for none: it always answers.
+Ask for an implementation by name: it runs or says why not. Ask for none: it always answers.
 Letters: B batch, T tokens, D width, V vocabulary.
 """
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
-import jax
 from jaxtyping import Array, Bool, Float, Int
 
+from onevision_kernels.logprob.call import Call
+from onevision_kernels.logprob.gpu import gpu_logprob
+from onevision_kernels.logprob.gpu import refuses as gpu_refuses
 from onevision_kernels.logprob.reference import LogProbs, reference_logprob
+from onevision_kernels.logprob.tpu import refuses as tpu_refuses
+from onevision_kernels.logprob.tpu import tpu_logprob
 from onevision_kernels.logprob.xla import xla_logprob
+from onevision_kernels.target import Target, current_target
 
-IMPLEMENTATIONS: Mapping[str, Callable[..., LogProbs]] = MappingProxyType(
-    {"xla": xla_logprob, "reference": reference_logprob}
+
+class Implementation(NamedTuple):
+    """One way to compute it.
+
+    compute(hidden, head, targets, banned, *, vocab_first, temperature, vocab_shards, num_shards).
+    refuses(target, call) -> why it cannot run there, None where it can.
+    """
+
+    compute: Callable[..., LogProbs]
+    refuses: Callable[[Target, Call], str | None] = lambda target, call: None
+
+
+# By default the first that does not refuse. "gpu" stands behind "xla": no one has measured it yet.
+IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
+    {
+        "tpu": Implementation(tpu_logprob, tpu_refuses),
+        "xla": Implementation(xla_logprob),
+        "gpu": Implementation(gpu_logprob, gpu_refuses),
+        "reference": Implementation(reference_logprob),
+    }
 )
-DEFAULT = "xla"
 
 
 def linear_logprob(
@@ -40,26 +63,26 @@ def linear_logprob(
     vocab_shards: how many parts the vocabulary is split into over devices; num_shards: how many
     devices share the work, from which implementations choose the size of their pieces. Both
     change no result.
-    Raises ValueError for shapes that do not fit, a temperature that is not positive and an
-    unknown implementation.
+    Raises ValueError for shapes that do not fit, a temperature that is not positive, an unknown
+    implementation and one that refuses the target or the call.
     """
-    B, T, D = hidden_BTD.shape
-    V, width = head.shape if vocab_first else head.shape[::-1]
-    if width != D:
-        layout = "[V, D]" if vocab_first else "[D, V]"
-        raise ValueError(f"a head {layout} of shape {head.shape} does not fit width {D}")
-    if targets_BT.shape != (B, T):
-        raise ValueError(f"targets have shape {targets_BT.shape}, hidden states {(B, T)}")
-    if banned_V is not None and banned_V.shape != (V,):
-        raise ValueError(f"the mask of banned entries has shape {banned_V.shape}, expected {(V,)}")
+    call = Call.of(
+        hidden_BTD,
+        head,
+        vocab_first=vocab_first,
+        vocab_shards=vocab_shards,
+        num_shards=num_shards,
+    )
+    rows = hidden_BTD.shape[:2]
+    if targets_BT.shape != rows:
+        raise ValueError(f"targets have shape {targets_BT.shape}, hidden states {rows}")
+    if banned_V is not None and banned_V.shape != (call.vocab_size,):
+        raise ValueError(
+            f"the mask of banned entries has shape {banned_V.shape}, expected {(call.vocab_size,)}"
+        )
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, it must be above 0")
-    if V % vocab_shards:
-        raise ValueError(f"a vocabulary of {V} does not divide into {vocab_shards} shards")
-    name = implementation or DEFAULT
-    if name not in IMPLEMENTATIONS:
-        raise ValueError(f"logprob implementation {name!r} is none of {sorted(IMPLEMENTATIONS)}")
-    return IMPLEMENTATIONS[name](
+    return IMPLEMENTATIONS[choose(call, implementation)].compute(
         hidden_BTD,
         head,
         targets_BT,
@@ -71,9 +94,31 @@ def linear_logprob(
     )
 
 
+def choose(call: Call, implementation: str | None = None) -> str:
+    """The implementation's name if it runs on the current target, or the best that does.
+
+    Raises ValueError on an unknown implementation and on one that refuses the target or the call.
+    """
+    target = current_target()
+    if implementation is None:
+        return next(
+            name for name, found in IMPLEMENTATIONS.items() if found.refuses(target, call) is None
+        )
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"logprob implementation {implementation!r} is none of {sorted(IMPLEMENTATIONS)}"
+        )
+    if reason := IMPLEMENTATIONS[implementation].refuses(target, call):
+        raise ValueError(f"logprob implementation {implementation!r} {reason}")
+    return implementation
+
+
 def implementations() -> dict[str, str]:
     """Name -> "active", "available", or why it does not run here (for `onevision doctor`)."""
-    backend = jax.default_backend()
+    target, call = current_target(), Call.typical()
+    active = choose(call)
+    reasons = {name: found.refuses(target, call) for name, found in IMPLEMENTATIONS.items()}
     return {
-        name: f"active on {backend}" if name == DEFAULT else "available" for name in IMPLEMENTATIONS
+        name: reason or (f"active on {target.kind}" if name == active else "available")
+        for name, reason in reasons.items()
     }

@@ -13,6 +13,7 @@ Letters: B batch, T tokens, C tokens of a piece, D width, V vocabulary, S shards
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -67,9 +68,17 @@ def _results(plan: Plan, hidden_BTD, head, targets_BT, banned_V) -> tuple[jax.Ar
     return tuple(jnp.moveaxis(x, 0, 1).reshape(B, -1)[:, :T] for x in results)
 
 
-def _forward(plan: Plan, hidden_BTD, head, targets_BT, banned_V):
-    results = _results(plan, hidden_BTD, head, targets_BT, banned_V)
-    return results, (hidden_BTD, head, targets_BT, banned_V, results[1], results[2])
+def with_xla_backward(results: Callable[..., tuple[jax.Array, ...]]) -> Any:
+    """`results` (log-prob, log-sum-exp and entropy of the arguments of `_results`) made
+    differentiable in the hidden states and the head by `_backward`, however it computes them."""
+
+    def forward(plan: Plan, hidden_BTD, head, targets_BT, banned_V):
+        found = results(plan, hidden_BTD, head, targets_BT, banned_V)
+        return found, (hidden_BTD, head, targets_BT, banned_V, found[1], found[2])
+
+    function = jax.custom_vjp(results, nondiff_argnums=(0,))
+    function.defvjp(forward, _backward)
+    return function
 
 
 def _backward(plan: Plan, saved, cotangents):
@@ -118,8 +127,7 @@ def _backward(plan: Plan, saved, cotangents):
     return d_hidden.astype(saved[0].dtype), d_parts.reshape(head.shape), None, None
 
 
-_logprob: Any = jax.custom_vjp(_results, nondiff_argnums=(0,))
-_logprob.defvjp(_forward, _backward)
+_logprob = with_xla_backward(_results)
 
 
 def _d_logits(plan: Plan, hidden_BTD, weights, is_target_BTSU, skip_SU, per_token) -> jax.Array:
