@@ -1,0 +1,33 @@
+"""Block sizes of range attention on Hopper, and the schedule both directions share."""
+
+import dataclasses
+from typing import NamedTuple
+
+from onevision_kernels.attention.schedule import BlockSchedule
+
+
+class GpuSchedule(NamedTuple):
+    """One schedule for each direction: their blocks differ in size."""
+
+    forward: BlockSchedule
+    backward: BlockSchedule
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GpuTiles:
+    """Block sizes in tokens; query blocks count both consumer warpgroups together.
+
+    forward_query_block: 2 warpgroups x 64 rows, the height of one wgmma.
+    forward_key_block: keys a turn of the loop; scores take forward_key_block / 2 registers a thread.
+    backward_query_block, backward_key_block: the same for the backward kernels.
+    stages: key blocks (k and v) in flight in shared memory.
+    """
+
+    forward_query_block: int = 128
+    forward_key_block: int = 128
+    backward_query_block: int = 128
+    backward_key_block: int = 128
+    stages: int = 2
+
+
+TILES = GpuTiles()
