@@ -3,14 +3,23 @@
 import dataclasses
 from typing import NamedTuple
 
+import jax
+
 from onevision_kernels.attention.schedule import BlockSchedule
 
 
 class GpuSchedule(NamedTuple):
-    """One schedule for each direction: their blocks differ in size."""
+    """One schedule for each direction: their blocks differ in size.
+
+    bounds [B, 4, T'] int32: the ranges with the causal bound inside, queries padded to whole
+    blocks of the forward kernel (they see nothing); asked [B, S] bool: somebody sees the key.
+    Both are for the forward kernel alone.
+    """
 
     forward: BlockSchedule
     backward: BlockSchedule
+    bounds: jax.Array | None = None
+    asked: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
