@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from onevision_kernels.attention.call import Call
-from onevision_kernels.attention.gpu_tiles import TILES, GpuSchedule
+from onevision_kernels.attention.gpu_tiles import TILES, GpuSchedule, RowBounds
 from onevision_kernels.attention.reference import AttentionOutput
 from onevision_kernels.attention.schedule import block_schedule
 from onevision_kernels.target import Target, current_target, not_hopper
@@ -50,10 +50,7 @@ def schedule(ranges_BT4: jax.Array, call: Call) -> GpuSchedule:
             (TILES.backward_query_block, TILES.backward_key_block),
         )
     ]
-    bounds_BT4 = _bounds(ranges_BT4, call)
-    padding = [(0, 0), (0, -call.num_queries % TILES.forward_query_block), (0, 0)]
-    bounds_B4T = jnp.pad(bounds_BT4, padding).transpose(0, 2, 1)
-    return GpuSchedule(*spans, bounds=bounds_B4T, asked=_asked(bounds_BT4, call.num_keys))
+    return GpuSchedule(*spans, rows=_row_bounds(ranges_BT4, call))
 
 
 def attend(
@@ -87,9 +84,9 @@ def _results(
     from onevision_kernels.attention.gpu_forward import range_forward
 
     del ranges_BT4, causal  # In the schedule.
-    assert schedule.asked is not None
+    assert schedule.rows is not None
     # A weight of 0 does not silence a NaN in v. XLA puts this into what writes v.
-    v_BSKH = jnp.where(schedule.asked[:, :, None, None], v_BSKH, 0)
+    v_BSKH = jnp.where(schedule.rows.asked[:, :, None, None], v_BSKH, 0)
     T = q_BTNH.shape[1]
     q, k, v = (_pad_rows(x) for x in (q_BTNH, k_BSKH, v_BSKH))
     out_BTNH, lse_BNT = range_forward(
@@ -139,13 +136,31 @@ def _pad_rows(x_BT: jax.Array) -> jax.Array:
     return jnp.pad(x_BT, [(0, 0), (0, missing), (0, 0), (0, 0)]) if missing else x_BT
 
 
-def _bounds(ranges_BT4: jax.Array, call: Call) -> jax.Array:
-    """[B, T, 4] with the causal bound and the number of keys inside."""
-    T = call.num_queries
-    limit = jnp.full((T,), call.num_keys, jnp.int32)
+def _row_bounds(ranges_BT4: jax.Array, call: Call) -> RowBounds:
+    T, query_block = call.num_queries, TILES.forward_query_block
+    limit_T = jnp.full((T,), call.num_keys, jnp.int32)
     if call.causal:
-        limit = jnp.minimum(limit, jnp.arange(1, T + 1, dtype=jnp.int32))
-    return jnp.clip(ranges_BT4, 0, limit[None, :, None]).astype(jnp.int32)
+        limit_T = jnp.minimum(limit_T, jnp.arange(1, T + 1, dtype=jnp.int32))
+    bounds_BT4 = jnp.clip(ranges_BT4, 0, limit_T[None, :, None]).astype(jnp.int32)
+    asked_BS = _asked(bounds_BT4, call.num_keys)
+    bounds_BT4 = _hull_and_gap(bounds_BT4)
+    bounds_BT4 = jnp.pad(bounds_BT4, [(0, 0), (0, -T % query_block), (0, 0)])
+    gap_BT = bounds_BT4[..., 1] < bounds_BT4[..., 2]
+    split_BI = gap_BT.reshape(gap_BT.shape[0], -1, query_block).any(axis=-1).astype(jnp.int32)
+    return RowBounds(bounds=bounds_BT4.transpose(0, 2, 1), split=split_BI, asked=asked_BS)
+
+
+def _hull_and_gap(bounds_BT4: jax.Array) -> jax.Array:
+    """The two ranges in order; without a second one the gap between them is empty."""
+    a0, a1, b0, b1 = (bounds_BT4[..., x] for x in range(4))
+    some_a, some_b = a1 > a0, b1 > b0
+    swap = some_b & (~some_a | (b0 < a0))
+    lo0, hi0 = jnp.where(swap, b0, a0), jnp.where(swap, b1, a1)
+    both = some_a & some_b
+    lo1 = jnp.where(both, jnp.where(swap, a0, b0), hi0)
+    hi1 = jnp.where(both, jnp.where(swap, a1, b1), hi0)
+    none = ~(some_a | some_b)
+    return jnp.where(none[..., None], 0, jnp.stack([lo0, hi0, lo1, hi1], axis=-1))
 
 
 def _asked(bounds_BT4: jax.Array, num_keys: int) -> jax.Array:

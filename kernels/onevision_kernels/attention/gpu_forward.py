@@ -12,7 +12,7 @@ QB = 64 queries of one warpgroup, KB keys of a block.
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,8 @@ def range_forward(
         functools.partial(_kernel, plan=plan),
         out_type=(
             jax.ShapeDtypeStruct(q_BTNH.shape, v_BSKH.dtype),
-            jax.ShapeDtypeStruct((B, N, T), jnp.float32),
+            # Whole blocks: unlike the copy of a matrix, that of a row is not cut at the end.
+            jax.ShapeDtypeStruct((B, N, plan.num_blocks * tiles.forward_query_block), jnp.float32),
         ),
         scratch_types=_scratch(plan, q_BTNH.dtype),
         grid=(N, plan.num_blocks, B),
@@ -81,8 +82,18 @@ def range_forward(
         kernel_name="range_attention_forward",
         compiler_params=plgpu.CompilerParams(approx_math=True),
     )
-    spans, full = schedule.forward.key_spans, schedule.forward.full_spans
-    return kernel(q_BTNH, k_BSKH, v_BSKH, schedule.bounds, spans, full)
+    rows = schedule.rows
+    assert rows is not None
+    out, lse = kernel(
+        q_BTNH,
+        k_BSKH,
+        v_BSKH,
+        rows.bounds,
+        rows.split,
+        schedule.forward.key_spans,
+        schedule.forward.full_spans,
+    )
+    return out, lse[:, :, :T]
 
 
 def _scratch(plan: _Plan, dtype) -> dict[str, Any]:
@@ -96,8 +107,7 @@ def _scratch(plan: _Plan, dtype) -> dict[str, Any]:
     ring = tiled(plan.stages, plan.keys, plan.head_dim)
     ready = plgpu.Barrier(num_barriers=plan.stages)
     free = plgpu.Barrier(num_barriers=plan.stages, num_arrivals=CONSUMERS)
-    weights = tiled(CONSUMERS, plan.rows, plan.keys) if plan.through_smem else None
-    return dict(
+    scratch: dict[str, Any] = dict(
         q_s=tiled(CONSUMERS, plan.rows, plan.head_dim),
         k_s=ring,
         v_s=ring,
@@ -107,12 +117,26 @@ def _scratch(plan: _Plan, dtype) -> dict[str, Any]:
         v_ready=ready,
         k_free=free,
         v_free=free,
-        **({"p_s": weights} if plan.through_smem else {}),
+        turns=plgpu.Barrier(num_arrivals=CONSUMERS),
     )
+    if plan.through_smem:
+        scratch["p_s"] = tiled(CONSUMERS, plan.rows, plan.keys)
+    return scratch
 
 
 def _kernel(
-    q_ref, k_ref, v_ref, bounds_ref, spans_ref, full_ref, out_ref, lse_ref, *, plan, **scratch
+    q_ref,
+    k_ref,
+    v_ref,
+    bounds_ref,
+    split_ref,
+    spans_ref,
+    full_ref,
+    out_ref,
+    lse_ref,
+    *,
+    plan: _Plan,
+    **scratch,
 ):
     b, n, warpgroup = (lax.axis_index(name) for name in ("batch", "head", "warpgroup"))
     # Causal blocks far down the row are the longest: they start first.
@@ -123,23 +147,19 @@ def _kernel(
     def _():
         plgpu.set_max_registers(PRODUCER_REGISTERS, action="decrease")
         head = lax.div(n, jnp.int32(plan.group))
-        _produce(k_ref.at[b, :, head], v_ref.at[b, :, head], spans, plan, **scratch)
+        _produce(k_ref.at[b, :, head], v_ref.at[b, :, head], spans, plan, scratch)
 
     @pl.when(warpgroup < CONSUMERS)
     def _():
         plgpu.set_max_registers(CONSUMER_REGISTERS, action="increase")
-        first = (i * CONSUMERS + warpgroup) * plan.rows
-        _consume(
-            q_ref.at[b, pl.ds(first, plan.rows), n],
-            [bounds_ref.at[b, x, pl.ds(first, plan.rows)] for x in range(4)],
-            spans,
-            [full_ref[b, i, x] for x in range(4)],
-            out_ref.at[b, pl.ds(first, plan.rows), n],
-            lse_ref.at[b, n, pl.ds(first, plan.rows)],
-            plan=plan,
-            **{name: ref if "_free" in name or "ready" in name else ref for name, ref in scratch.items()},
-            warpgroup=warpgroup,
+        queries = pl.ds((i * CONSUMERS + warpgroup) * plan.rows, plan.rows)
+        mask = _Mask(
+            bounds=[bounds_ref.at[b, x, queries] for x in range(4)],
+            split=split_ref[b, i],
+            full=[full_ref[b, i, x] for x in range(4)],
         )
+        refs = q_ref.at[b, queries, n], out_ref.at[b, queries, n], lse_ref.at[b, n, queries]
+        _consume(refs, mask, spans, plan, warpgroup, scratch)
 
 
 def _num_visited(spans):
@@ -152,68 +172,95 @@ def _visited(turn, spans):
     return jnp.where(turn < in_first, spans[0] + turn, spans[2] + turn - in_first)
 
 
-def _produce(k_ref, v_ref, spans, plan, *, k_s, v_s, k_ready, v_ready, k_free, v_free, **_):
+def _produce(k_ref, v_ref, spans, plan: _Plan, scratch) -> None:
     """Copies the visited key blocks into the ring, as soon as both consumers left a place."""
+    num_turns = _num_visited(spans)
 
-    @pl.loop(0, _num_visited(spans))
+    # The turns beyond the last only wait until the ring is free.
+    @pl.loop(0, num_turns + plan.stages)
     def _(turn):
         place = lax.rem(turn, jnp.int32(plan.stages))
         keys = pl.ds(_visited(turn, spans) * plan.keys, plan.keys)
-        for ref, ring, ready, free in (
-            (k_ref, k_s, k_ready, k_free),
-            (v_ref, v_s, v_ready, v_free),
-        ):
+        for name, ref in (("k", k_ref), ("v", v_ref)):
 
             @pl.when(turn >= plan.stages)
-            def _(free=free):
-                plgpu.barrier_wait(free.at[place])
+            def _(name=name):
+                plgpu.barrier_wait(scratch[name + "_free"].at[place])
 
-            plgpu.copy_gmem_to_smem(ref.at[keys], ring.at[place], ready.at[place])
+            @pl.when(turn < num_turns)
+            def _(name=name, ref=ref):
+                ring, ready = scratch[name + "_s"], scratch[name + "_ready"]
+                plgpu.copy_gmem_to_smem(ref.at[keys], ring.at[place], ready.at[place])
 
 
-def _consume(
-    q_ref, bounds, spans, full, out_ref, lse_ref, *, plan, warpgroup, q_s, k_s, v_s, lse_s,
-    q_ready, k_ready, v_ready, k_free, v_free, p_s=None,
-):
-    q_s, lse_s, q_ready = q_s.at[warpgroup], lse_s.at[warpgroup], q_ready.at[warpgroup]
-    plgpu.copy_gmem_to_smem(q_ref, q_s, q_ready)
-    row = lambda value: plgpu.layout_cast(jnp.full((plan.rows,), value, jnp.float32), ROW)
-    out = plgpu.layout_cast(jnp.zeros((plan.rows, plan.head_dim), jnp.float32), MATRIX)
-    plgpu.barrier_wait(q_ready)
+def _consume(refs, mask: "_Mask", spans, plan: _Plan, warpgroup, scratch) -> None:
+    """The online softmax of 64 queries over the visited key blocks."""
+    q_ref, out_ref, lse_ref = refs
+    q_s, q_ready = scratch["q_s"].at[warpgroup], scratch["q_ready"].at[warpgroup]
+    k_s, v_s, k_ready, v_ready = (scratch[x] for x in ("k_s", "v_s", "k_ready", "v_ready"))
+    p_s = scratch["p_s"].at[warpgroup] if plan.through_smem else None
+    num_turns = _num_visited(spans)
+    factor = plan.scale * LOG2_E
 
-    def turn(t, carry):
+    def my_turn():
+        plgpu.barrier_arrive(scratch["turns"])
+        plgpu.barrier_wait(scratch["turns"])
+
+    def step(turn, carry):
         out, peak, total = carry
-        place = lax.rem(t, jnp.int32(plan.stages))
-        j = _visited(t, spans)
-        plgpu.barrier_wait(k_ready.at[place])
+        place = lax.rem(turn, jnp.int32(plan.stages))
 
-        def scores(acc):
+        def multiply(acc):
             plgpu.wgmma(acc, q_s, k_s.at[place].transpose((1, 0)))
+            my_turn()
             return acc[...]
 
-        s = pl.run_scoped(scores, plgpu.ACC((plan.rows, plan.keys), jnp.float32))
-        plgpu.barrier_arrive(k_free.at[place])
-        whole = ((j >= full[0]) & (j < full[1])) | ((j >= full[2]) & (j < full[3]))
-        s = lax.cond(whole, lambda: s, lambda: _masked(s, bounds, j * plan.keys))
-        # Scores stay unscaled; the scale enters the exponent of 2 in one multiply-add.
-        new_peak = jnp.maximum(peak, s.max(axis=1) * (plan.scale * LOG2_E))
+        scores = pl.run_scoped(multiply, plgpu.ACC((plan.rows, plan.keys), jnp.float32))
+        plgpu.barrier_arrive(scratch["k_free"].at[place])
+        scores = mask(scores, _visited(turn, spans))
+        # Scores stay unscaled: the scale enters the exponent of 2 in one multiply-add.
+        new_peak = jnp.maximum(peak, scores.max(axis=1) * factor)
         shift = jnp.where(new_peak == -jnp.inf, 0.0, new_peak)
         decay = jnp.exp2(peak - shift)
-        p = jnp.exp2(s * (plan.scale * LOG2_E) - _columns(shift, s))
-        total = total * decay + p.sum(axis=1)
-        p = p.astype(v_s.dtype)
+        weights = jnp.exp2(scores * factor - _columns(shift, scores))
+        total = total * decay + weights.sum(axis=1)
+        out = out * _columns(decay, out)
+        carry = lax.optimization_barrier((out, new_peak, total, weights.astype(v_s.dtype)))
+        out, peak, total, weights = carry
+        plgpu.barrier_arrive(scratch["turns"])  # The softmax is done:
         plgpu.barrier_wait(v_ready.at[place])
-        out = _weighted(out, decay, p, v_s.at[place], p_s.at[warpgroup] if p_s is not None else None)
-        plgpu.barrier_arrive(v_free.at[place])
-        return out, new_peak, total
+        plgpu.barrier_wait(scratch["turns"])  # the tensor cores are free.
 
-    out, peak, total = lax.fori_loop(
-        0, _num_visited(spans), turn, (out, row(-jnp.inf), row(0.0))
+        def prefetch():
+            @pl.when(turn + 1 < num_turns)
+            def _():
+                plgpu.barrier_wait(k_ready.at[lax.rem(turn + 1, jnp.int32(plan.stages))])
+
+        out = _add_product(out, weights, v_s.at[place], p_s, prefetch)
+        plgpu.barrier_arrive(scratch["v_free"].at[place])
+        return out, peak, total
+
+    plgpu.copy_gmem_to_smem(q_ref, q_s, q_ready)
+    plgpu.barrier_wait(q_ready)
+
+    @pl.when(num_turns > 0)
+    def _():
+        plgpu.barrier_wait(k_ready.at[0])
+
+    pl.when(warpgroup == 1)(my_turn)
+    start = (
+        plgpu.layout_cast(jnp.zeros((plan.rows, plan.head_dim), jnp.float32), MATRIX),
+        plgpu.layout_cast(jnp.full((plan.rows,), -jnp.inf, jnp.float32), ROW),
+        plgpu.layout_cast(jnp.zeros((plan.rows,), jnp.float32), ROW),
     )
+    out, peak, total = lax.fori_loop(0, num_turns, step, start)
+    pl.when(warpgroup == 0)(my_turn)
+
     some = total > 0
     total = jnp.where(some, total, 1.0)
+    lse_s = scratch["lse_s"].at[warpgroup]
     lse_s[...] = jnp.where(some, peak * (1 / LOG2_E) + jnp.log(total), -jnp.inf)
-    q_s[...] = (out * _columns(1.0 / total, out)).astype(q_s.dtype)
+    q_s[...] = (out * _columns(1.0 / total, out)).astype(q_s.dtype)  # Nobody needs q any more.
     plgpu.commit_smem()
     plgpu.copy_smem_to_gmem(q_s, out_ref)
     plgpu.copy_smem_to_gmem(lse_s, lse_ref)
@@ -225,30 +272,52 @@ def _columns(row, like):
     return lax.broadcast_in_dim(row, like.shape, [0])
 
 
-def _masked(s, bounds, first_key):
-    a0, a1, b0, b1 = (
-        _columns(plgpu.load(ref, layout=ROW, optimized=False), s) for ref in bounds
-    )
-    key = plgpu.broadcasted_iota(jnp.int32, s.shape, 1, layout=MATRIX) + first_key
-    seen = ((key >= a0) & (key < a1)) | ((key >= b0) & (key < b1))
-    return jnp.where(seen, s, -jnp.inf)
+class _Mask(NamedTuple):
+    """What a consumer knows of the keys its queries see.
+
+    bounds: four references [rows]: key s is seen iff lo0 <= s < hi0 or lo1 <= s < hi1 (sorted).
+    split: 0 where hi0 == lo1 in all rows. full: two spans of key blocks that need no mask.
+    """
+
+    bounds: list
+    split: jax.Array
+    full: list
+
+    def __call__(self, scores, block):
+        """-inf where a score is not seen."""
+        lo0, hi0, lo1, hi1 = self.full
+        whole = ((block >= lo0) & (block < hi0)) | ((block >= lo1) & (block < hi1))
+        return lax.cond(whole, lambda: scores, lambda: self._partial(scores, block))
+
+    def _partial(self, scores, block):
+        # Selections instead of a mask of booleans: those would take a register each.
+        row = lambda x: _columns(plgpu.load(self.bounds[x], layout=ROW, optimized=False), scores)
+        key = plgpu.broadcasted_iota(jnp.int32, scores.shape, 1, layout=MATRIX)
+        key = key + block * scores.shape[1]
+        scores = jnp.where(key >= row(0), scores, -jnp.inf)
+        scores = jnp.where(key < row(3), scores, -jnp.inf)
+
+        def with_gap():
+            return jnp.where(key >= row(2), scores, jnp.where(key < row(1), scores, -jnp.inf))
+
+        return lax.cond(self.split != 0, with_gap, lambda: scores)
 
 
-def _weighted(out, decay, p, v_s, p_s):
-    """out * decay + p @ v."""
+def _add_product(out, weights, v_s, p_s, meanwhile):
+    """out + weights @ v. `p_s`: where an interpreter wants the weights, None for registers."""
     if p_s is None:
-        out = out * _columns(decay, out)
 
-        def multiply(acc):
-            plgpu.wgmma(acc, p, v_s)
+        def accumulate(acc):
+            plgpu.wgmma(acc, weights, v_s)
+            meanwhile()
 
-        return pl.run_state(multiply)(plgpu.ACC.init(out))
-    p_s[...] = p
+        return pl.run_state(accumulate)(plgpu.ACC.init(out))
+    p_s[...] = weights
     plgpu.commit_smem()
 
     def multiply(acc):
         plgpu.wgmma(acc, p_s, v_s)
+        meanwhile()
         return acc[...]
 
-    product = pl.run_scoped(multiply, plgpu.ACC(out.shape, jnp.float32))
-    return out * _columns(decay, out) + product
+    return out + pl.run_scoped(multiply, plgpu.ACC(out.shape, jnp.float32))
