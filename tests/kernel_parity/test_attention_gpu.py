@@ -1,5 +1,6 @@
-"""Range attention for Hopper: run by Mosaic GPU's interpreter, races looked for, against float64."""
+"""Range attention for Hopper in Mosaic GPU's interpreter, races looked for, against float64."""
 
+import itertools
 import subprocess
 import sys
 
@@ -12,9 +13,7 @@ from onevision_kernels.attention import Call, implementations, range_attention, 
 from onevision_kernels.attention.gpu import refuses
 from onevision_kernels.target import Target, interpreting, mosaic_gpu_missing
 
-interpreted = pytest.mark.skipif(
-    mosaic_gpu_missing() is not None, reason=str(mosaic_gpu_missing())
-)
+interpreted = pytest.mark.skipif(mosaic_gpu_missing() is not None, reason=str(mosaic_gpu_missing()))
 H200 = Target("gpu", "NVIDIA H200")
 
 
@@ -80,7 +79,7 @@ def grpo_row(prompt, *answers):
     """[prompt | answers]: an answer sees the prompt and itself."""
     starts = prompt + np.cumsum((0, *answers))
     rows = [(0, prompt, 0, 0)] * prompt
-    for start, stop in zip(starts, starts[1:], strict=False):
+    for start, stop in itertools.pairwise(starts):
         rows += [(0, prompt, start, stop)] * (stop - start)
     return jnp.asarray(np.array(rows, np.int32)[None])
 
@@ -125,13 +124,15 @@ def test_forward_is_as_close_to_float64_as_xla(name):
     want, want_lse = reference(q, k, v, ranges, causal)
     out, lse = attend(q, k, v, ranges, causal)
     xla = range_attention(q, k, v, ranges, causal=causal, implementation="xla").out
-    assert out.dtype == v.dtype and lse.dtype == jnp.float32
+    assert out.dtype == v.dtype
+    assert lse.dtype == jnp.float32
     error = np.asarray(out, np.float64) - want
     assert np.abs(error).max() <= 2e-2
     assert rms(error) <= 4e-3 * rms(want)
     assert rms(error) <= 1.5 * rms(np.asarray(xla, np.float64) - want)
     sees = np.isfinite(want_lse)
-    assert (np.isfinite(lse) == sees).all() and (np.asarray(lse)[~sees] == -np.inf).all()
+    assert (np.isfinite(lse) == sees).all()
+    assert (np.asarray(lse)[~sees] == -np.inf).all()
     assert np.abs(np.asarray(lse)[sees] - want_lse[sees]).max() <= 2e-3
     assert not np.asarray(out, np.float32)[~sees].any()
 
@@ -162,7 +163,9 @@ def test_other_segments_do_not_change_a_single_bit():
     after = attend(q, k, v, ranges, True)
     for x, y in zip(before, after, strict=True):
         same = np.asarray(x == y).reshape(213, -1).all(axis=1)
-        assert same[:70].all() and same[160:].all() and not same[71:160].any()
+        assert same[:70].all()
+        assert same[160:].all()
+        assert not same[71:160].any()
 
 
 @interpreted

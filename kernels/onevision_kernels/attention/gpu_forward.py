@@ -107,18 +107,18 @@ def _scratch(plan: _Plan, dtype) -> dict[str, Any]:
     ring = tiled(plan.stages, plan.keys, plan.head_dim)
     ready = plgpu.Barrier(num_barriers=plan.stages)
     free = plgpu.Barrier(num_barriers=plan.stages, num_arrivals=CONSUMERS)
-    scratch: dict[str, Any] = dict(
-        q_s=tiled(CONSUMERS, plan.rows, plan.head_dim),
-        k_s=ring,
-        v_s=ring,
-        lse_s=plgpu.SMEM((CONSUMERS, plan.rows), jnp.float32),
-        q_ready=plgpu.Barrier(num_barriers=CONSUMERS),
-        k_ready=ready,
-        v_ready=ready,
-        k_free=free,
-        v_free=free,
-        turns=plgpu.Barrier(num_arrivals=CONSUMERS),
-    )
+    scratch: dict[str, Any] = {
+        "q_s": tiled(CONSUMERS, plan.rows, plan.head_dim),
+        "k_s": ring,
+        "v_s": ring,
+        "lse_s": plgpu.SMEM((CONSUMERS, plan.rows), jnp.float32),
+        "q_ready": plgpu.Barrier(num_barriers=CONSUMERS),
+        "k_ready": ready,
+        "v_ready": ready,
+        "k_free": free,
+        "v_free": free,
+        "turns": plgpu.Barrier(num_arrivals=CONSUMERS),
+    }
     if plan.through_smem:
         scratch["p_s"] = tiled(CONSUMERS, plan.rows, plan.keys)
     return scratch
@@ -155,8 +155,8 @@ def _kernel(
         queries = pl.ds((i * CONSUMERS + warpgroup) * plan.rows, plan.rows)
         mask = _Mask(
             bounds=[bounds_ref.at[b, x, queries] for x in range(4)],
-            split=split_ref[b, i],
-            full=[full_ref[b, i, x] for x in range(4)],
+            split=split_ref.at[b, i],
+            full=full_ref.at[b, i],
         )
         refs = q_ref.at[b, queries, n], out_ref.at[b, queries, n], lse_ref.at[b, n, queries]
         _consume(refs, mask, spans, plan, warpgroup, scratch)
@@ -275,32 +275,42 @@ def _columns(row, like):
 class _Mask(NamedTuple):
     """What a consumer knows of the keys its queries see.
 
-    bounds: four references [rows]: key s is seen iff lo0 <= s < hi0 or lo1 <= s < hi1 (sorted).
-    split: 0 where hi0 == lo1 in all rows. full: two spans of key blocks that need no mask.
+    References, read when needed: registers are scarce.
+    bounds: four of [rows] (see `RowBounds`). split: [], 0 where no row has a gap.
+    full: [4], two spans of key blocks that need no mask.
     """
 
-    bounds: list
-    split: jax.Array
-    full: list
+    bounds: list[Any]
+    split: Any
+    full: Any
 
     def __call__(self, scores, block):
         """-inf where a score is not seen."""
-        lo0, hi0, lo1, hi1 = self.full
-        whole = ((block >= lo0) & (block < hi0)) | ((block >= lo1) & (block < hi1))
-        return lax.cond(whole, lambda: scores, lambda: self._partial(scores, block))
+        lo0, hi0, lo1, hi1 = (self.full[x] for x in range(4))
+        partial = ~(((block >= lo0) & (block < hi0)) | ((block >= lo1) & (block < hi1)))
+        first_key = block * scores.shape[1]
+        scores = lax.cond(partial, lambda: self._hull(scores, first_key), lambda: scores)
+        gap = partial & (self.split[...] != 0)
+        return lax.cond(gap, lambda: self._gap(scores, first_key), lambda: scores)
 
-    def _partial(self, scores, block):
+    def _hull(self, scores, first_key):
         # Selections instead of a mask of booleans: those would take a register each.
-        row = lambda x: _columns(plgpu.load(self.bounds[x], layout=ROW, optimized=False), scores)
-        key = plgpu.broadcasted_iota(jnp.int32, scores.shape, 1, layout=MATRIX)
-        key = key + block * scores.shape[1]
-        scores = jnp.where(key >= row(0), scores, -jnp.inf)
-        scores = jnp.where(key < row(3), scores, -jnp.inf)
+        key = _key(scores, first_key)
+        scores = jnp.where(key >= self._row(0, scores), scores, -jnp.inf)
+        return jnp.where(key < self._row(3, scores), scores, -jnp.inf)
 
-        def with_gap():
-            return jnp.where(key >= row(2), scores, jnp.where(key < row(1), scores, -jnp.inf))
+    def _gap(self, scores, first_key):
+        key = _key(scores, first_key)
+        left = jnp.where(key < self._row(1, scores), scores, -jnp.inf)
+        return jnp.where(key >= self._row(2, scores), scores, left)
 
-        return lax.cond(self.split != 0, with_gap, lambda: scores)
+    def _row(self, bound, scores):
+        return _columns(plgpu.load(self.bounds[bound], layout=ROW, optimized=False), scores)
+
+
+def _key(scores, first_key):
+    """The key of each score."""
+    return plgpu.broadcasted_iota(jnp.int32, scores.shape, 1, layout=MATRIX) + first_key
 
 
 def _add_product(out, weights, v_s, p_s, meanwhile):
