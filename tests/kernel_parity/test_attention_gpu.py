@@ -1,5 +1,6 @@
 """Range attention for Hopper in Mosaic GPU's interpreter, races looked for, against float64."""
 
+import importlib.util
 import itertools
 import subprocess
 import sys
@@ -162,7 +163,7 @@ def test_other_segments_do_not_change_a_single_bit():
     q, k, v = (x.at[:, 70:160].multiply(-3.0) for x in (q, k, v))
     after = attend(q, k, v, ranges, True)
     for x, y in zip(before, after, strict=True):
-        same = np.asarray(x == y).reshape(213, -1).all(axis=1)
+        same = (np.asarray(x) == np.asarray(y)).reshape(213, -1).all(axis=1)
         assert same[:70].all()
         assert same[160:].all()
         assert not same[71:160].any()
@@ -179,6 +180,38 @@ def test_rows_of_a_batch_have_their_own_ranges_and_heads_their_own_keys():
     for other in (ranges[::-1], packed(100).repeat(2, axis=0)):
         assert np.abs(out - reference(q, k, v, other, False)[0]).max() > 0.1
     assert np.abs(out - reference(q, k[:, :, ::-1], v[:, :, ::-1], ranges, False)[0]).max() > 0.1
+
+
+@interpreted
+@pytest.mark.skipif(
+    importlib.util.find_spec("onevision_kernels.attention.gpu_backward") is None,
+    reason="the backward kernels are not here",
+)
+def test_gradients_of_both_results_match_those_of_the_reference():
+    """out and lse weighed at random; what nobody sees holds NaN and gets no gradient."""
+    ranges = packed(1, 64, 60, padding=11)
+    T = ranges.shape[1]
+    q, k, v = unseen_to_nan(*inputs(1, T, T, 2, 1, 128), ranges, True)
+    rng = np.random.default_rng(1)
+    out_weight = jnp.asarray(rng.standard_normal(q.shape, np.float32))
+    lse_weight = jnp.asarray(rng.standard_normal(q.shape[:3], np.float32))
+
+    def gradients(q, k, v, implementation):
+        def loss(q, k, v):
+            out, lse = range_attention(q, k, v, ranges, causal=True, implementation=implementation)
+            some = jnp.where(jnp.isfinite(lse), lse * lse_weight, 0.0)
+            return (out.astype(jnp.float32) * out_weight).sum() + some.sum()
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(q, k, v)
+
+    wanted = gradients(*(x.astype(jnp.float32) for x in (q, k, v)), "reference")
+    with interpreting("gpu", detect_races=True):
+        found = jax.block_until_ready(gradients(q, k, v, "gpu"))
+    assert not races_found()
+    for got, want in zip(found, wanted, strict=True):
+        assert got.dtype == jnp.bfloat16
+        assert rms(np.asarray(got, np.float64) - np.asarray(want)) <= 1e-2 * rms(want)
+        assert not np.asarray(got, np.float32)[:, 125:].any()
 
 
 def test_refusals_say_what_is_lacking():

@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import mosaic_gpu as plgpu
+from jax.experimental.pallas import mosaic_gpu
 
 from onevision_kernels.attention.gpu_tiles import GpuSchedule, GpuTiles
+
+plgpu: Any = mosaic_gpu  # The older jax that type checkers see has other forms of it.
 
 CONSUMERS = 2
 PRODUCER = CONSUMERS  # The last warpgroup.

@@ -42,8 +42,8 @@ class GpuTiles:
 
     forward_query_block: int = 128
     forward_key_block: int = 128
-    backward_query_block: int = 128
-    backward_key_block: int = 128
+    backward_query_block: int = 64
+    backward_key_block: int = 64
     stages: int = 2
 
 
