@@ -84,9 +84,6 @@ def _results(
     from onevision_kernels.attention.gpu_forward import range_forward
 
     del ranges_BT4, causal  # In the schedule.
-    assert schedule.rows is not None
-    # A weight of 0 does not silence a NaN in v. XLA puts this into what writes v.
-    v_BSKH = jnp.where(schedule.rows.asked[:, :, None, None], v_BSKH, 0)
     T = q_BTNH.shape[1]
     q, k, v = (_pad_rows(x) for x in (q_BTNH, k_BSKH, v_BSKH))
     out_BTNH, lse_BNT = range_forward(
@@ -137,17 +134,30 @@ def _pad_rows(x_BT: jax.Array) -> jax.Array:
 
 
 def _row_bounds(ranges_BT4: jax.Array, call: Call) -> RowBounds:
-    T, query_block = call.num_queries, TILES.forward_query_block
+    T, query_block, key_block = (
+        call.num_queries,
+        TILES.forward_query_block,
+        TILES.forward_key_block,
+    )
     limit_T = jnp.full((T,), call.num_keys, jnp.int32)
     if call.causal:
         limit_T = jnp.minimum(limit_T, jnp.arange(1, T + 1, dtype=jnp.int32))
     bounds_BT4 = jnp.clip(ranges_BT4, 0, limit_T[None, :, None]).astype(jnp.int32)
-    asked_BS = _asked(bounds_BT4, call.num_keys)
+    asked_BS = _asked(bounds_BT4, call.num_keys).astype(jnp.int32)
+    # Beyond the last key there is nothing to clean: copies fill shared memory with zeros.
+    padding = [(0, 0), (0, -call.num_keys % key_block)]
+    asked_BS = jnp.pad(asked_BS, padding, constant_values=1)
+    dirty_BJ = (asked_BS == 0).reshape(len(asked_BS), -1, key_block).any(axis=-1)
     bounds_BT4 = _hull_and_gap(bounds_BT4)
     bounds_BT4 = jnp.pad(bounds_BT4, [(0, 0), (0, -T % query_block), (0, 0)])
     gap_BT = bounds_BT4[..., 1] < bounds_BT4[..., 2]
     split_BI = gap_BT.reshape(gap_BT.shape[0], -1, query_block).any(axis=-1).astype(jnp.int32)
-    return RowBounds(bounds=bounds_BT4.transpose(0, 2, 1), split=split_BI, asked=asked_BS)
+    return RowBounds(
+        bounds=bounds_BT4.transpose(0, 2, 1),
+        split=split_BI,
+        asked=asked_BS,
+        dirty=dirty_BJ.astype(jnp.int32),
+    )
 
 
 def _hull_and_gap(bounds_BT4: jax.Array) -> jax.Array:

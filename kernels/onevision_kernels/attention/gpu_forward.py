@@ -57,7 +57,7 @@ def range_forward(
     tiles: GpuTiles,
     interpreted: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """(out [B, T, N, H], lse [B, N, T] float32); T and S multiples of 8, v finite everywhere."""
+    """(out [B, T, N, H], lse [B, N, T] float32); T and S multiples of 8."""
     B, T, N, H = q_BTNH.shape
     plan = _Plan(
         scale=scale,
@@ -92,6 +92,8 @@ def range_forward(
         v_BSKH,
         rows.bounds,
         rows.split,
+        rows.asked,
+        rows.dirty,
         schedule.forward.key_spans,
         schedule.forward.full_spans,
     )
@@ -132,6 +134,8 @@ def _kernel(
     v_ref,
     bounds_ref,
     split_ref,
+    asked_ref,
+    dirty_ref,
     spans_ref,
     full_ref,
     out_ref,
@@ -161,7 +165,8 @@ def _kernel(
             full=full_ref.at[b, i],
         )
         refs = q_ref.at[b, queries, n], out_ref.at[b, queries, n], lse_ref.at[b, n, queries]
-        _consume(refs, mask, spans, plan, warpgroup, scratch)
+        unasked = dirty_ref.at[b], asked_ref.at[b]
+        _consume(refs, mask, unasked, spans, plan, warpgroup, scratch)
 
 
 def _num_visited(spans):
@@ -195,7 +200,7 @@ def _produce(k_ref, v_ref, spans, plan: _Plan, scratch) -> None:
                 plgpu.copy_gmem_to_smem(ref.at[keys], ring.at[place], ready.at[place])
 
 
-def _consume(refs, mask: "_Mask", spans, plan: _Plan, warpgroup, scratch) -> None:
+def _consume(refs, mask: "_Mask", unasked, spans, plan: _Plan, warpgroup, scratch) -> None:
     """The online softmax of 64 queries over the visited key blocks."""
     q_ref, out_ref, lse_ref = refs
     q_s, q_ready = scratch["q_s"].at[warpgroup], scratch["q_ready"].at[warpgroup]
@@ -232,6 +237,8 @@ def _consume(refs, mask: "_Mask", spans, plan: _Plan, warpgroup, scratch) -> Non
         plgpu.barrier_arrive(scratch["turns"])  # The softmax is done:
         plgpu.barrier_wait(v_ready.at[place])
         plgpu.barrier_wait(scratch["turns"])  # the tensor cores are free.
+        # The first consumer is always the first to multiply by v.
+        pl.when(warpgroup == 0)(lambda: _clean(v_s.at[place], unasked, _visited(turn, spans), plan))
 
         def prefetch():
             @pl.when(turn + 1 < num_turns)
@@ -267,6 +274,21 @@ def _consume(refs, mask: "_Mask", spans, plan: _Plan, warpgroup, scratch) -> Non
     plgpu.copy_smem_to_gmem(q_s, out_ref)
     plgpu.copy_smem_to_gmem(lse_s, lse_ref)
     plgpu.wait_smem_to_gmem(0)
+
+
+def _clean(v_s, unasked, block, plan: _Plan) -> None:
+    """Zeros the values nobody asks for: a weight of 0 does not silence a NaN."""
+    dirty_ref, asked_ref = unasked
+
+    @pl.when(dirty_ref[block] != 0)
+    def _():
+        for first in range(0, plan.keys, plan.rows):
+            some = pl.ds(first, plan.rows)
+            asked_row = asked_ref.at[pl.ds(block * plan.keys + first, plan.rows)]
+            v = plgpu.load(v_s.at[some], layout=MATRIX)
+            asked = _columns(plgpu.load(asked_row, layout=ROW, optimized=False), v)
+            v_s.at[some][...] = jnp.where(asked != 0, v, jnp.zeros_like(v))
+        plgpu.commit_smem()
 
 
 def _columns(row, like):

@@ -14,12 +14,14 @@ class RowBounds(NamedTuple):
     bounds [B, 4, T'] int32: (lo0, hi0, lo1, hi1), the causal bound inside; query t sees key s iff
     lo0 <= s < hi1 and not hi0 <= s < lo1. A padded query sees nothing.
     split [B, I] int32: 1 where hi0 < lo1 for some query of block i.
-    asked [B, S] bool: some query sees the key.
+    asked [B, S'] int32: 0 where no query sees the key (S' is S padded to whole key blocks with 1).
+    dirty [B, J] int32: 1 where key block j has such a key.
     """
 
     bounds: jax.Array
     split: jax.Array
     asked: jax.Array
+    dirty: jax.Array
 
 
 class GpuSchedule(NamedTuple):
