@@ -1,17 +1,27 @@
 """Range attention for Hopper in Mosaic GPU's interpreter, races looked for, against float64."""
 
+import functools
 import importlib.util
 import itertools
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from onevision_kernels.attention import Call, implementations, range_attention, segment_ranges
+from onevision_kernels.attention import (
+    Call,
+    gpu,
+    implementations,
+    range_attention,
+    segment_ranges,
+)
 from onevision_kernels.attention.gpu import refuses
+from onevision_kernels.attention.gpu_tiles import GpuSchedule
+from onevision_kernels.attention.schedule import BlockSchedule
 from onevision_kernels.target import Target, interpreting, mosaic_gpu_missing
 
 interpreted = pytest.mark.skipif(mosaic_gpu_missing() is not None, reason=str(mosaic_gpu_missing()))
@@ -204,7 +214,8 @@ def test_gradients_of_both_results_match_those_of_the_reference():
 
         return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(q, k, v)
 
-    wanted = gradients(*(x.astype(jnp.float32) for x in (q, k, v)), "reference")
+    wide = [x.astype(jnp.float32) for x in (q, k, v)]
+    wanted = gradients(wide[0], wide[1], wide[2], "reference")
     with interpreting("gpu", detect_races=True):
         found = jax.block_until_ready(gradients(q, k, v, "gpu"))
     assert not races_found()
@@ -232,15 +243,21 @@ def test_refusals_say_what_is_lacking():
         assert reason in str(refuses(H200, bf16._replace(**changes)))
 
 
-@interpreted
 def test_arrays_the_kernel_cannot_take_are_refused():
     q, k, v = inputs(1, 64, 64, 1, 1, 64)
-    ranges = packed(64)
-    with interpreting("gpu"):
-        with pytest.raises(ValueError, match="q, k and v must have one dtype on Hopper"):
-            range_attention(q, k, v.astype(jnp.float16), ranges, implementation="gpu")
-        with pytest.raises(ValueError, match="scale must be positive"):
-            range_attention(q, k, v, ranges, scale=-1.0, implementation="gpu")
+    empty = jnp.zeros((1, 1, 4), jnp.int32)
+    blocks = BlockSchedule(empty, empty, empty[..., :2])
+    call: Any = functools.partial(
+        gpu.attend,
+        ranges_BT4=packed(64),
+        causal=False,
+        max_span=None,
+        schedule=GpuSchedule(blocks, blocks),
+    )
+    with pytest.raises(ValueError, match="q, k and v must have one dtype on Hopper"):
+        call(q, k, v.astype(jnp.float16), scale=1.0)
+    with pytest.raises(ValueError, match="scale must be positive"):
+        call(q, k, v, scale=-1.0)
 
 
 def test_asking_for_implementations_does_not_load_mosaic():
