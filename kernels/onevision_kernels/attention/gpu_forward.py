@@ -27,6 +27,7 @@ plgpu: Any = mosaic_gpu  # The older jax that type checkers see has other forms 
 CONSUMERS = 2
 PRODUCER = CONSUMERS  # The last warpgroup.
 # 65,536 registers over 3 x 128 threads are 168 a thread; the producer hands most of its own over.
+# jax 0.12.0.1 assembles relocatable code, where ptxas ignores that (C7504): the kernel fits in 168.
 PRODUCER_REGISTERS, CONSUMER_REGISTERS = 40, 232
 LOG2_E = math.log2(math.e)
 MATRIX: Any = plgpu.Layout.WGMMA

@@ -40,6 +40,8 @@ class GpuTiles:
     forward_key_block: keys a turn of the loop; scores take half as many registers a thread.
     backward_query_block, backward_key_block: the same for the backward kernels.
     stages: key blocks (k and v) in flight in shared memory.
+    128 x 128 forward: no spills at head widths 128 and 80 (a width of 80 is not padded: rows of
+    shared memory are swizzled 32 bytes at a time); 192 keys spill 480 bytes.
     """
 
     forward_query_block: int = 128
