@@ -14,7 +14,9 @@ from onevision_kernels.attention import (
     xla,
 )
 
-NAMES = sorted(implementations())
+NAMES = sorted(
+    name for name, said in implementations().items() if said.startswith(("active", "available"))
+)
 
 
 def loop_attention(q_BTNH, k_BSKH, v_BSKH, ranges_BT4, causal):

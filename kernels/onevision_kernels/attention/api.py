@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int
 
+from onevision_kernels.attention import gpu
 from onevision_kernels.attention.call import Call
 from onevision_kernels.attention.reference import AttentionOutput, reference_attention
 from onevision_kernels.attention.xla import xla_attention
@@ -40,6 +41,9 @@ class Implementation(NamedTuple):
 IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
     {
         "xla": Implementation(xla_attention, divides=True),
+        # After xla, hence by name only, until it has run on a card: so far it is interpreted and
+        # compiled (kernels/README.md).
+        "gpu": Implementation(gpu.attend, gpu.refuses, gpu.schedule),
         "reference": Implementation(reference_attention, divides=True),
     }
 )
