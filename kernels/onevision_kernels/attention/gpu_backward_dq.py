@@ -1,0 +1,163 @@
+"""d_q of range attention on Hopper: a program holds 128 queries of a head and visits their keys.
+
+Letters: B batch, T queries, S keys, N query heads, K kv heads, H head width.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from onevision_kernels.attention.gpu_backward_plan import BLOCK, FULL, PAIR, SKIPPED, Plan
+from onevision_kernels.attention.gpu_backward_warps import (
+    BY_ROW,
+    CONSUMER_REGISTERS,
+    CONSUMERS,
+    WGMMA,
+    blank,
+    left_operand,
+    load_tiles,
+    rows_of,
+    tile,
+    weights_scratch,
+)
+from onevision_kernels.attention.gpu_tiles import TILES
+
+SCORES = plgpu.ACC((BLOCK, BLOCK), jnp.float32)
+
+
+def query_gradient(
+    q_BTNH: jax.Array,
+    k_BSKH: jax.Array,
+    v_BSKH: jax.Array,
+    d_out_BTNH: jax.Array,
+    stats_BN2T: jax.Array,
+    plan: Plan,
+    scale: float,
+) -> jax.Array:
+    """d_q like q. T and S are whole pairs of blocks; stats: lse to base 2 and delta."""
+    B, T, N, H = q_BTNH.shape
+    group, dtype, stages = N // k_BSKH.shape[2], q_BTNH.dtype, TILES.backward_stages
+
+    def kernel(
+        q, k, v, d_out, stats, bounds, state, key_spans, asks, asked, query_gaps, key_gaps,
+        d_q, *, q_s, d_out_s, k_s, v_s, own, ready, consumed, blanking, left_s=None,
+    ):  # fmt: skip
+        b, n, wg = lax.axis_index("batch"), lax.axis_index("head"), lax.axis_index("wg")
+        # The last queries of a causal row see most: they start first.
+        pair = T // PAIR - 1 - lax.axis_index("pair")
+        kv = lax.div(n, group)
+        lo0, hi0, lo1, hi1 = (key_spans[b, pair, x] for x in range(4))
+        steps = hi0 - lo0 + hi1 - lo1
+
+        def key_block(t):
+            return jnp.where(t < hi0 - lo0, lo0 + t, lo1 + t - (hi0 - lo0))
+
+        def tiles_of(t):
+            j = key_block(t)
+            rows = rows_of(j)
+            tiles = ((k.at[b, rows, kv], k_s), (v.at[b, rows, kv], v_s))
+            return tiles, asked.at[b, rows], key_gaps[b, j], ()
+
+        @pl.when(wg == CONSUMERS)
+        def _load():
+            load_tiles(steps, stages, tiles_of, consumed, ready, blanking)
+
+        @pl.when(wg < CONSUMERS)
+        def _multiply():
+            plgpu.set_max_registers(CONSUMER_REGISTERS, action="increase")
+            i = 2 * pair + wg
+            rows = rows_of(i)
+            plgpu.copy_gmem_to_smem(q.at[b, rows, n], q_s.at[wg], own.at[wg])
+            plgpu.copy_gmem_to_smem(d_out.at[b, rows, n], d_out_s.at[wg], own.at[wg])
+            lse, delta = (
+                plgpu.load(stats.at[b, n, x, rows], layout=BY_ROW, optimized=False)
+                for x in range(2)
+            )
+            limits = [
+                plgpu.load(bounds.at[b, x, rows], layout=BY_ROW, optimized=False) for x in range(4)
+            ]
+            plgpu.barrier_wait(own.at[wg])
+
+            @pl.when(query_gaps[b, i] > 0)
+            def _blank():
+                blank(d_out_s.at[wg], asks.at[b, rows])
+
+            def visit(j, slot, d_q_acc):
+                def products(scores_acc, d_p_acc):
+                    plgpu.wgmma(scores_acc, q_s.at[wg], k_s.at[slot].T)
+                    plgpu.wgmma(d_p_acc, d_out_s.at[wg], v_s.at[slot].T)
+                    return scores_acc[...], d_p_acc[...]
+
+                scores, d_p = pl.run_scoped(products, SCORES, SCORES)
+                scores = lax.cond(
+                    state[b, i, j] == FULL,
+                    lambda: scores,
+                    lambda: _masked(scores, j * BLOCK, limits),
+                )
+                p = jnp.exp2(scores * (scale * math.log2(math.e)) - _by_row(lse))
+                d_scores = (p * (d_p - _by_row(delta))).astype(dtype)
+                left = left_operand(d_scores, None if left_s is None else left_s.at[wg])
+                plgpu.wgmma(d_q_acc, left, k_s.at[slot])
+                plgpu.wgmma_wait(0)
+
+            def visit_all(d_q_acc):
+                @pl.loop(0, steps)
+                def _step(t):
+                    j, slot = key_block(t), lax.rem(t, stages)
+                    plgpu.barrier_wait(ready.at[slot])
+
+                    @pl.when(state[b, i, j] != SKIPPED)
+                    def _visit():
+                        visit(j, slot, d_q_acc)
+
+                    plgpu.barrier_arrive(consumed.at[slot])
+
+                return d_q_acc[...]
+
+            total = pl.run_scoped(visit_all, plgpu.ACC((BLOCK, H), jnp.float32))
+            q_s.at[wg][...] = (total * scale).astype(dtype)
+            plgpu.commit_smem()
+            plgpu.copy_smem_to_gmem(q_s.at[wg], d_q.at[b, rows, n])
+            plgpu.wait_smem_to_gmem(0)
+
+    scratch = dict(
+        q_s=tile((CONSUMERS, BLOCK, H), dtype),
+        d_out_s=tile((CONSUMERS, BLOCK, H), dtype),
+        k_s=tile((stages, BLOCK, H), dtype),
+        v_s=tile((stages, BLOCK, H), dtype),
+        own=plgpu.Barrier(num_arrivals=2, num_barriers=CONSUMERS),
+        ready=plgpu.Barrier(num_arrivals=2, num_barriers=stages),
+        consumed=plgpu.Barrier(num_arrivals=CONSUMERS, num_barriers=stages),
+        blanking=plgpu.Barrier(num_arrivals=2),
+        **weights_scratch(dtype),
+    )
+    run = plgpu.kernel(
+        kernel,
+        out_type=jax.ShapeDtypeStruct(q_BTNH.shape, dtype),
+        grid=(B, T // PAIR, N),
+        grid_names=("batch", "pair", "head"),
+        num_threads=CONSUMERS + 1,
+        thread_name="wg",
+        scratch_types=scratch,
+        compiler_params=plgpu.CompilerParams(approx_math=True),
+    )
+    return run(
+        q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan.bounds, plan.state, plan.key_spans,
+        plan.asks, plan.asked, plan.query_gaps, plan.key_gaps,
+    )  # fmt: skip
+
+
+def _by_row(x_R: jax.Array) -> jax.Array:
+    return lax.broadcast_in_dim(x_R, (BLOCK, BLOCK), [0])
+
+
+def _masked(scores: jax.Array, first_key, limits: list[jax.Array]) -> jax.Array:
+    """-inf where the query does not see the key."""
+    key = plgpu.broadcasted_iota(jnp.int32, scores.shape, 1, layout=WGMMA) + first_key
+    lo, hi, gap_lo, gap_hi = (_by_row(x) for x in limits)
+    seen = (key >= lo) & (key < hi) & ((key < gap_lo) | (key >= gap_hi))
+    return jnp.where(seen, scores, -jnp.inf)

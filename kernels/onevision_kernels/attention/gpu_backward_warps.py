@@ -1,0 +1,98 @@
+"""What both backward kernels do alike: load tiles ahead, blank unseen rows, mask scores.
+
+Letters: R rows of a tile (64), H head width.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from onevision_kernels.attention.gpu_backward_plan import BLOCK
+from onevision_kernels.target import current_target
+
+CONSUMERS = 2  # Warpgroups that multiply; one more loads.
+HEAD_MULTIPLE = 16
+# 65,536 registers of an SM: 2 x 128 x 232 + 128 x 40.
+CONSUMER_REGISTERS, PRODUCER_REGISTERS = 232, 40
+
+WGMMA = plgpu.Layout.WGMMA
+BY_ROW, BY_COLUMN = WGMMA.reduce(1), WGMMA.reduce(0)
+
+
+def tile(shape: tuple[int, ...], dtype) -> object:
+    """Shared memory that TMA fills and wgmma reads: swizzled as widely as the width allows."""
+    elements = next(x for x in (64, 32, 16) if shape[-1] % x == 0)
+    transforms = (plgpu.TilingTransform((8, elements)), plgpu.SwizzleTransform(2 * elements))
+    return plgpu.SMEM(shape, dtype, transforms=transforms)
+
+
+def weights_scratch(dtype) -> dict[str, object]:
+    """The interpreter multiplies only what lies in shared memory; the hardware takes registers."""
+    if not current_target().interpreted:
+        return {}
+    return {"left_s": tile((CONSUMERS, BLOCK, BLOCK), dtype)}
+
+
+def left_operand(x: jax.Array, left_s) -> object:
+    """The left factor of a wgmma: registers, or shared memory for the interpreter."""
+    if left_s is None:
+        return x
+    left_s[...] = x
+    plgpu.commit_smem()
+    return left_s
+
+
+def rows_of(index) -> pl.Slice:
+    return pl.ds(index * BLOCK, BLOCK)
+
+
+def blank(tile_s, keep) -> None:
+    """Zeroes the rows of a tile [R, H] where keep [R] (in global memory) is 0: they may be NaN."""
+    keep_R = plgpu.load(keep, layout=BY_ROW, optimized=False)
+    values = plgpu.load(tile_s, layout=WGMMA)
+    kept = lax.broadcast_in_dim(keep_R, values.shape, [0]) > 0
+    tile_s[...] = jnp.where(kept, values, jnp.zeros_like(values))
+    plgpu.commit_smem()
+
+
+def load_tiles(steps, stages: int, tiles_of: Callable, consumed, ready, blanking) -> None:
+    """The loading warpgroup's loop: tiles of step t go to slot t % stages.
+
+    tiles_of(t) -> ((source, destination), ...) of two tiles with the slot left open, their rows to
+    keep, whether any is to be blanked, and further (source, destination) to load beside them.
+    """
+    plgpu.set_max_registers(PRODUCER_REGISTERS, action="decrease")
+
+    @pl.loop(0, steps)
+    def _step(t):
+        slot = lax.rem(t, stages)
+
+        @pl.when(t >= stages)
+        def _wait():
+            plgpu.barrier_wait(consumed.at[slot])
+
+        tiles, keep, gaps, beside = tiles_of(t)
+        for source, destination in beside:
+            plgpu.copy_gmem_to_smem(source, destination.at[slot], ready.at[slot])
+
+        @pl.when(gaps == 0)
+        def _load():
+            for source, destination in tiles:
+                plgpu.copy_gmem_to_smem(source, destination.at[slot], ready.at[slot])
+
+        @pl.when(gaps > 0)
+        def _load_and_blank():
+            for source, destination in tiles:
+                plgpu.copy_gmem_to_smem(source, destination.at[slot], blanking)
+            plgpu.barrier_wait(blanking)
+            for _, destination in tiles:
+                blank(destination.at[slot], keep)
+                plgpu.barrier_arrive(ready.at[slot])
+
+    @pl.loop(jnp.maximum(steps - stages, 0), steps)
+    def _drain(t):
+        plgpu.barrier_wait(consumed.at[lax.rem(t, stages)])
