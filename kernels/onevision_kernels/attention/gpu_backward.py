@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from onevision_kernels.attention.gpu_backward_dkv import key_gradients
 from onevision_kernels.attention.gpu_backward_dq import query_gradient
-from onevision_kernels.attention.gpu_backward_plan import PAIR, backward_plan
+from onevision_kernels.attention.gpu_backward_plan import PAIR, Plan, backward_plan
 from onevision_kernels.attention.gpu_backward_warps import HEAD_MULTIPLE
 from onevision_kernels.attention.gpu_tiles import GpuSchedule
 
@@ -34,14 +34,17 @@ def attention_backward(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(d_q, d_k, d_v) in the dtypes of q, k and v, which are all bfloat16 or all float16.
 
-    schedule.backward is made for blocks of TILES.backward_query_block x backward_key_block.
+    schedule.backward: a BlockSchedule for blocks of TILES.backward_query_block x
+    backward_key_block, or what `backward_plan` made of it once for all layers.
     lse: float32, -inf where a query sees nothing; delta: float32, rowsum(d_out * out) - d_lse.
     With weights p = exp(scores * scale - lse), d_scores = p * (d_out . v - delta) * scale.
     What nobody sees may hold NaN and has the gradient 0.
     Raises ValueError for a schedule made for other blocks.
     """
     T, (S, H) = q_BTNH.shape[1], k_BSKH.shape[1::2]
-    plan = backward_plan(ranges_BT4, schedule.backward, S, causal=causal)
+    plan = schedule.backward
+    if not isinstance(plan, Plan):
+        plan = backward_plan(ranges_BT4, plan, S, causal=causal)
     q, d_out = (_pad(x, PAIR) for x in (q_BTNH, d_out_BTNH.astype(q_BTNH.dtype)))
     k, v = (_pad(x, PAIR) for x in (k_BSKH, v_BSKH))
     stats_BN2T = _stats(lse_BTN, delta_BTN, plan.asks)

@@ -22,6 +22,7 @@ from onevision_kernels.attention.gpu_backward_warps import (
     CONSUMERS,
     WGMMA,
     blank,
+    divided,
     left_operand,
     load_tiles,
     rows_of,
@@ -64,12 +65,13 @@ def _sums(q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan: Plan, scale: flo
     summed, group, dtype, stages = N // heads, heads // K, q_BTNH.dtype, TILES.backward_stages
 
     def kernel(
-        q, k, v, d_out, stats, bounds, state, query_spans, asks, asked, query_gaps, key_gaps,
-        d_k, d_v, *, k_s, v_s, q_s, d_out_s, stats_s, bounds_s, own, ready, consumed, blanking,
+        q, k, v, d_out, stats, order, bounds, state, query_spans, asks, asked, query_gaps,
+        key_gaps, d_k, d_v, *, k_s, v_s, q_s, d_out_s, stats_s, bounds_s, own, ready, consumed, blanking,
         left_s=None,
     ):  # fmt: skip
-        b, pair, head = lax.axis_index("batch"), lax.axis_index("pair"), lax.axis_index("head")
-        wg, kv = lax.axis_index("wg"), lax.div(head, group)
+        b, pair = divided(order[lax.axis_index("program")], S // PAIR)
+        head, wg = lax.axis_index("head"), lax.axis_index("wg")
+        kv = lax.div(head, group)
         first, stop = query_spans[b, pair, 0], query_spans[b, pair, 1]
         steps = (stop - first) * summed
 
@@ -168,16 +170,16 @@ def _sums(q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan: Plan, scale: flo
     run = plgpu.kernel(
         kernel,
         out_type=(out, out),
-        grid=(B, S // PAIR, heads),
-        grid_names=("batch", "pair", "head"),
+        grid=(B * (S // PAIR), heads),
+        grid_names=("program", "head"),
         num_threads=CONSUMERS + 1,
         thread_name="wg",
         scratch_types=scratch,
         compiler_params=plgpu.CompilerParams(approx_math=True),
     )
     return run(
-        q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan.bounds, plan.state, plan.query_spans,
-        plan.asks, plan.asked, plan.query_gaps, plan.key_gaps,
+        q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan.key_order, plan.bounds, plan.state,
+        plan.query_spans, plan.asks, plan.asked, plan.query_gaps, plan.key_gaps,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from onevision_kernels.attention.gpu_backward_warps import (
     CONSUMERS,
     WGMMA,
     blank,
+    divided,
     left_operand,
     load_tiles,
     rows_of,
@@ -43,12 +44,11 @@ def query_gradient(
     group, dtype, stages = N // k_BSKH.shape[2], q_BTNH.dtype, TILES.backward_stages
 
     def kernel(
-        q, k, v, d_out, stats, bounds, state, key_spans, asks, asked, query_gaps, key_gaps,
+        q, k, v, d_out, stats, order, bounds, state, key_spans, asks, asked, query_gaps, key_gaps,
         d_q, *, q_s, d_out_s, k_s, v_s, own, ready, consumed, blanking, left_s=None,
     ):  # fmt: skip
-        b, n, wg = lax.axis_index("batch"), lax.axis_index("head"), lax.axis_index("wg")
-        # The last queries of a causal row see most: they start first.
-        pair = T // PAIR - 1 - lax.axis_index("pair")
+        b, pair = divided(order[lax.axis_index("program")], T // PAIR)
+        n, wg = lax.axis_index("head"), lax.axis_index("wg")
         kv = lax.div(n, group)
         lo0, hi0, lo1, hi1 = (key_spans[b, pair, x] for x in range(4))
         steps = hi0 - lo0 + hi1 - lo1
@@ -138,16 +138,16 @@ def query_gradient(
     run = plgpu.kernel(
         kernel,
         out_type=jax.ShapeDtypeStruct(q_BTNH.shape, dtype),
-        grid=(B, T // PAIR, N),
-        grid_names=("batch", "pair", "head"),
+        grid=(B * (T // PAIR), N),
+        grid_names=("program", "head"),
         num_threads=CONSUMERS + 1,
         thread_name="wg",
         scratch_types=scratch,
         compiler_params=plgpu.CompilerParams(approx_math=True),
     )
     return run(
-        q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan.bounds, plan.state, plan.key_spans,
-        plan.asks, plan.asked, plan.query_gaps, plan.key_gaps,
+        q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan.query_order, plan.bounds, plan.state,
+        plan.key_spans, plan.asks, plan.asked, plan.query_gaps, plan.key_gaps,
     )  # fmt: skip
 
 

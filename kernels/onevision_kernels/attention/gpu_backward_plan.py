@@ -28,6 +28,8 @@ class Plan(NamedTuple):
     query_spans [B, P, 2]: the span of query blocks that visits a pair of key blocks.
     asks [B, T], asked [B, S]: 1 where the query sees a key, where the key is seen.
     query_gaps [B, I], key_gaps [B, J]: 1 where a row of the block has 0 there.
+    query_order, key_order [B * P]: which pair (b * P + p) each program takes, most work first, so
+    that no long one starts last.
     """
 
     bounds: jax.Array
@@ -38,6 +40,8 @@ class Plan(NamedTuple):
     asked: jax.Array
     query_gaps: jax.Array
     key_gaps: jax.Array
+    query_order: jax.Array
+    key_order: jax.Array
 
 
 def backward_plan(
@@ -76,6 +80,8 @@ def backward_plan(
         asked=asked,
         query_gaps=_gaps(asks),
         key_gaps=_gaps(asked),
+        query_order=_most_first(visited.sum(axis=2)),
+        key_order=_most_first(visited.sum(axis=1)),
     )
 
 
@@ -118,6 +124,12 @@ def _asked(starts_BT2: jax.Array, stops_BT2: jax.Array, num_keys: int) -> jax.Ar
 def _gaps(seen_BT: jax.Array) -> jax.Array:
     B, T = seen_BT.shape
     return 1 - seen_BT.reshape(B, T // BLOCK, BLOCK).min(axis=2)
+
+
+def _most_first(visits_BI: jax.Array) -> jax.Array:
+    """int32 [B * P]: the pairs of blocks by falling number of visits."""
+    pairs = visits_BI[:, 0::2] + visits_BI[:, 1::2]
+    return jnp.argsort(-pairs.reshape(-1), stable=True).astype(jnp.int32)
 
 
 def _hull(a_BP2: jax.Array, b_BP2: jax.Array) -> jax.Array:

@@ -25,9 +25,13 @@ BY_ROW, BY_COLUMN = WGMMA.reduce(1), WGMMA.reduce(0)
 
 def tile(shape: tuple[int, ...], dtype) -> object:
     """Shared memory that TMA fills and wgmma reads: swizzled as widely as the width allows."""
-    elements = next(x for x in (64, 32, 16) if shape[-1] % x == 0)
+    elements = _swizzled_width(shape[-1])
     transforms = (plgpu.TilingTransform((8, elements)), plgpu.SwizzleTransform(2 * elements))
     return plgpu.SMEM(shape, dtype, transforms=transforms)
+
+
+def _swizzled_width(width: int) -> int:
+    return next(x for x in (64, 32, 16) if width % x == 0)
 
 
 def weights_scratch(dtype) -> dict[str, object]:
@@ -46,6 +50,11 @@ def left_operand(x: jax.Array, left_s) -> object:
     return left_s
 
 
+def divided(index, by: int) -> tuple[jax.Array, jax.Array]:
+    """Quotient and remainder of an int32."""
+    return lax.div(index, by), lax.rem(index, by)
+
+
 def rows_of(index) -> pl.Slice:
     return pl.ds(index * BLOCK, BLOCK)
 
@@ -53,9 +62,12 @@ def rows_of(index) -> pl.Slice:
 def blank(tile_s, keep) -> None:
     """Zeroes the rows of a tile [R, H] where keep [R] (in global memory) is 0: they may be NaN."""
     keep_R = plgpu.load(keep, layout=BY_ROW, optimized=False)
-    values = plgpu.load(tile_s, layout=WGMMA)
-    kept = lax.broadcast_in_dim(keep_R, values.shape, [0]) > 0
-    tile_s[...] = jnp.where(kept, values, jnp.zeros_like(values))
+    width = _swizzled_width(tile_s.shape[-1])
+    for column in range(0, tile_s.shape[-1], width):
+        part_s = tile_s.at[:, pl.ds(column, width)]
+        values = plgpu.load(part_s, layout=WGMMA)
+        kept = lax.broadcast_in_dim(keep_R, values.shape, [0]) > 0
+        part_s[...] = jnp.where(kept, values, jnp.zeros_like(values))
     plgpu.commit_smem()
 
 

@@ -8,18 +8,26 @@ import jax
 from onevision_kernels.attention.schedule import BlockSchedule
 
 
-class GpuSchedule(NamedTuple):
-    """One schedule for each direction: their blocks differ in size.
+class RowBounds(NamedTuple):
+    """The mask in the form the forward kernel reads it; T' is T padded to whole query blocks.
 
-    bounds [B, 4, T'] int32: the ranges with the causal bound inside, queries padded to whole
-    blocks of the forward kernel (they see nothing); asked [B, S] bool: somebody sees the key.
-    Both are for the forward kernel alone.
+    bounds [B, 4, T'] int32: (lo0, hi0, lo1, hi1), the causal bound inside; query t sees key s iff
+    lo0 <= s < hi1 and not hi0 <= s < lo1. A padded query sees nothing.
+    split [B, I] int32: 1 where hi0 < lo1 for some query of block i.
+    asked [B, S] bool: some query sees the key.
     """
+
+    bounds: jax.Array
+    split: jax.Array
+    asked: jax.Array
+
+
+class GpuSchedule(NamedTuple):
+    """One schedule for each direction: their blocks differ in size. `rows`: forward only."""
 
     forward: BlockSchedule
     backward: BlockSchedule
-    bounds: jax.Array | None = None
-    asked: jax.Array | None = None
+    rows: RowBounds | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,8 +45,8 @@ class GpuTiles:
     backward_query_block: int = 64
     backward_key_block: int = 64
     stages: int = 2
-    backward_stages: int = 3
-    backward_programs: int = 264
+    backward_stages: int = 4
+    backward_programs: int = 256
 
 
 TILES = GpuTiles()
