@@ -131,9 +131,11 @@ def _sums(q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan: Plan, scale: flo
                 plgpu.wgmma_wait(0)
 
             def visit_all(d_k_acc, d_v_acc):
-                @pl.loop(0, steps)
-                def _step(t):
-                    slot, seen = lax.rem(t, stages), state[b, query_block(t), j]
+                # The state of a block is read a step ahead: its latency is hidden.
+                @pl.loop(0, steps, init_carry=state[b, query_block(0), j])
+                def _step(t, seen):
+                    coming = state[b, query_block(t + 1), j]
+                    slot = lax.rem(t, stages)
                     plgpu.barrier_wait(ready.at[slot])
 
                     @pl.when(seen != SKIPPED)
@@ -141,6 +143,7 @@ def _sums(q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan: Plan, scale: flo
                         visit(seen == FULL, slot, d_k_acc, d_v_acc)
 
                     plgpu.barrier_arrive(consumed.at[slot])
+                    return coming
 
                 return d_k_acc[...], d_v_acc[...]
 

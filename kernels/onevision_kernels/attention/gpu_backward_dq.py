@@ -3,6 +3,7 @@
 Letters: B batch, T queries, S keys, N query heads, K kv heads, H head width.
 """
 
+import functools
 import math
 
 import jax
@@ -86,35 +87,38 @@ def query_gradient(
             def _blank():
                 blank(d_out_s.at[wg], asks.at[b, rows])
 
-            def visit(j, slot, d_q_acc):
-                def products(scores_acc, d_p_acc):
-                    plgpu.wgmma(scores_acc, q_s.at[wg], k_s.at[slot].T)
-                    plgpu.wgmma(d_p_acc, d_out_s.at[wg], v_s.at[slot].T)
-                    return scores_acc[...], d_p_acc[...]
-
-                scores, d_p = pl.run_scoped(products, SCORES, SCORES)
+            def d_scores_of(j, is_full, slot, scores_acc, d_p_acc):
+                plgpu.wgmma(scores_acc, q_s.at[wg], k_s.at[slot].T)
+                plgpu.wgmma(d_p_acc, d_out_s.at[wg], v_s.at[slot].T)
+                # The weights are computed while the second product runs.
+                scores = plgpu.wgmma_accumulator_load(scores_acc, wait_n=1)
                 scores = lax.cond(
-                    state[b, i, j] == FULL,
-                    lambda: scores,
-                    lambda: _masked(scores, j * BLOCK, limits),
+                    is_full, lambda: scores, lambda: _masked(scores, j * BLOCK, limits)
                 )
                 p = jnp.exp2(scores * (scale * math.log2(math.e)) - _by_row(lse))
-                d_scores = (p * (d_p - _by_row(delta))).astype(dtype)
+                return (p * (d_p_acc[...] - _by_row(delta))).astype(dtype)
+
+            def visit(j, is_full, slot, d_q_acc):
+                make = functools.partial(d_scores_of, j, is_full, slot)
+                d_scores = pl.run_scoped(make, SCORES, SCORES)
                 left = left_operand(d_scores, None if left_s is None else left_s.at[wg])
                 plgpu.wgmma(d_q_acc, left, k_s.at[slot])
                 plgpu.wgmma_wait(0)
 
             def visit_all(d_q_acc):
-                @pl.loop(0, steps)
-                def _step(t):
-                    j, slot = key_block(t), lax.rem(t, stages)
+                # The state of a block is read a step ahead: its latency is hidden.
+                @pl.loop(0, steps, init_carry=state[b, i, key_block(0)])
+                def _step(t, seen):
+                    coming = state[b, i, key_block(t + 1)]
+                    slot = lax.rem(t, stages)
                     plgpu.barrier_wait(ready.at[slot])
 
-                    @pl.when(state[b, i, j] != SKIPPED)
+                    @pl.when(seen != SKIPPED)
                     def _visit():
-                        visit(j, slot, d_q_acc)
+                        visit(key_block(t), seen == FULL, slot, d_q_acc)
 
                     plgpu.barrier_arrive(consumed.at[slot])
+                    return coming
 
                 return d_q_acc[...]
 

@@ -23,7 +23,7 @@ class Plan(NamedTuple):
 
     bounds [B, 4, T]: a query sees key s iff bounds[0] <= s < bounds[1] and not
     bounds[2] <= s < bounds[3]; the causal bound is inside.
-    state [B, I, J]: SKIPPED, MASKED or FULL.
+    state [B, I + 1, J + 1]: SKIPPED, MASKED or FULL; the last row and column may be read, not used.
     key_spans [B, P, 4]: the two spans of key blocks that a pair of query blocks visits.
     query_spans [B, P, 2]: the span of query blocks that visits a pair of key blocks.
     asks [B, T], asked [B, S]: 1 where the query sees a key, where the key is seen.
@@ -73,7 +73,7 @@ def backward_plan(
     full = visited & visits(full_spans, J)
     return Plan(
         bounds=_bounds(starts, stops).transpose(0, 2, 1),
-        state=visited.astype(jnp.int32) + full.astype(jnp.int32),
+        state=jnp.pad(visited.astype(jnp.int32) + full, [(0, 0), (0, 1), (0, 1)]),
         key_spans=_pair_spans(key_spans),
         query_spans=_hull(query_spans[:, 0::2], query_spans[:, 1::2]),
         asks=asks,
