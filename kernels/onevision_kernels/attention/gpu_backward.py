@@ -63,6 +63,8 @@ def _pad(x_BTNH: jax.Array, multiple: int) -> jax.Array:
 def _stats(lse_BTN: jax.Array, delta_BTN: jax.Array, asks_BT: jax.Array) -> jax.Array:
     """float32 [B, N, 2, T]: lse to base 2 and delta; 0 in the rows that see nothing."""
     extra = [(0, 0), (0, asks_BT.shape[1] - lse_BTN.shape[1]), (0, 0)]
-    stats = (jnp.pad(x.astype(jnp.float32), extra) for x in (lse_BTN * math.log2(math.e), delta_BTN))
+    stats = (
+        jnp.pad(x.astype(jnp.float32), extra) for x in (lse_BTN * math.log2(math.e), delta_BTN)
+    )
     kept = (jnp.where(asks_BT[:, :, None] > 0, x, 0).transpose(0, 2, 1) for x in stats)
     return jnp.stack(list(kept), axis=2)

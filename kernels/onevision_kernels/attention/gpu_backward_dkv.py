@@ -66,8 +66,8 @@ def _sums(q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan: Plan, scale: flo
 
     def kernel(
         q, k, v, d_out, stats, order, bounds, state, query_spans, asks, asked, query_gaps,
-        key_gaps, d_k, d_v, *, k_s, v_s, q_s, d_out_s, stats_s, bounds_s, own, ready, consumed, blanking,
-        left_s=None,
+        key_gaps, d_k, d_v, *, k_s, v_s, q_s, d_out_s, stats_s, bounds_s, own, ready, consumed,
+        blanking, left_s=None,
     ):  # fmt: skip
         b, pair = divided(order[lax.axis_index("program")], S // PAIR)
         head, wg = lax.axis_index("head"), lax.axis_index("wg")

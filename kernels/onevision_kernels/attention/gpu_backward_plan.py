@@ -114,7 +114,7 @@ def _bounds(starts_BT2: jax.Array, stops_BT2: jax.Array) -> jax.Array:
 
 
 def _asked(starts_BT2: jax.Array, stops_BT2: jax.Array, num_keys: int) -> jax.Array:
-    """int32 [B, S]: 1 where some query sees the key; a range adds 1 at its start, -1 at its stop."""
+    """int32 [B, S]: 1 where some query sees the key. Ranges open and close like brackets."""
     row = jnp.arange(starts_BT2.shape[0])[:, None, None]
     steps = jnp.zeros((starts_BT2.shape[0], num_keys + 1), jnp.int32)
     steps = steps.at[row, starts_BT2].add(1).at[row, stops_BT2].add(-1)

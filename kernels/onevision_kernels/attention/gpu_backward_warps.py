@@ -56,6 +56,7 @@ def divided(index, by: int) -> tuple[jax.Array, jax.Array]:
 
 
 def rows_of(index) -> pl.Slice:
+    """The rows of a block."""
     return pl.ds(index * BLOCK, BLOCK)
 
 

@@ -36,8 +36,13 @@ class GpuTiles:
 
     forward_query_block: 2 warpgroups x 64 rows, the height of one wgmma.
     forward_key_block: keys a turn of the loop; scores take forward_key_block / 2 registers a thread.
-    backward_query_block, backward_key_block: the same for the backward kernels.
+    backward_query_block, backward_key_block: what one warpgroup of the backward kernels meets in a
+    turn. 64 fixed: d_k, d_v and two 64 x 64 scores fill its registers.
     stages: key blocks (k and v) in flight in shared memory.
+    backward_stages: blocks in flight in the backward kernels; a power of two, or slots are found by
+    dividing and registers spill. Shared memory at width 128: 64 KiB + 33.5 KiB a stage.
+    backward_programs: with fewer programs than this for d_k and d_v (two for each of the 132
+    processors) every query head gets its own, and their results are summed outside.
     """
 
     forward_query_block: int = 128
