@@ -56,7 +56,8 @@ def assembled(ptx):
     registers, spilled = (
         re.search(x, report) for x in (r"Used (\d+) registers", r"(\d+) bytes spill stores")
     )
-    assert registers and spilled, report
+    assert registers, report
+    assert spilled, report
     return int(registers[1]), int(spilled[1]), re.findall(r"\(C7\d+\).*", report)
 
 
@@ -110,7 +111,7 @@ def test_kernels_fit_the_registers_and_the_memory_of_an_h200(name, tmp_path, mon
         assert spilled <= 64
         assert not remarks, remarks
         assert int(shared[1]) <= SHARED_MEMORY
-    # Beyond the gradients: the statistics, the plan, and where heads are summed outside, their parts.
+    # Beyond the gradients: copies padded to whole programs, the parts of d_k and d_v by query head.
     memory = compiled.memory_analysis()
     assert memory is not None
-    assert memory.temp_size_in_bytes < 3 * B * T * N * H * 2
+    assert memory.temp_size_in_bytes < 6 * B * T * N * H * 2
