@@ -4,6 +4,7 @@ What nobody sees is NaN in every test, and races are looked for in every run.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import pytest
 
 from onevision_kernels.attention import gpu_backward_dkv
 from onevision_kernels.attention.gpu_backward import attention_backward
+from onevision_kernels.attention.gpu_backward_plan import backward_plan
 from onevision_kernels.attention.gpu_tiles import TILES, GpuSchedule
 from onevision_kernels.attention.schedule import block_schedule
 from onevision_kernels.target import interpreting, mosaic_gpu_missing
@@ -69,7 +71,7 @@ def true_gradients(q, k, v, d_out, d_lse, seen):
 
 
 def compiled(ranges, S, H, causal, dtype="bfloat16"):
-    """A function of (q, k, v, lse, delta, d_out) to the kernels' gradients in float64."""
+    """The kernels' gradients as a function of (q, k, v, lse, delta, d_out), and its schedule."""
 
     blocks = jax.jit(block_schedule, static_argnums=1, static_argnames=STATIC)(
         ranges,
@@ -93,8 +95,7 @@ def compiled(ranges, S, H, causal, dtype="bfloat16"):
             found = run(q, k, v, lse, delta, d_out, jnp.asarray(ranges), blocks)
             return [np.asarray(x, np.float64) for x in found]
 
-    call.blocks = blocks
-    return call
+    return call, blocks
 
 
 def poisoned(q, k, v, d_out, delta, seen):
@@ -114,15 +115,15 @@ def check(got, want, tolerance=1e-2):
 
 
 def compare(ranges, S, N, K, H, causal, dtype="bfloat16"):
-    """One run against float64; returns what a second run needs."""
+    """One run against float64; returns what a second run needs and the gradients."""
     seen = mask_of(ranges, S, causal)
     q, k, v, d_out, d_lse = inputs(seen, N, K, H, dtype)
     lse, delta, want = true_gradients(q, k, v, d_out, d_lse, seen)
     q, k, v, d_out, delta = poisoned(q, k, v, d_out, delta, seen)
-    run = compiled(ranges, S, H, causal, dtype)
+    run, blocks = compiled(ranges, S, H, causal, dtype)
     got = run(q, k, v, lse, delta, d_out)
     check(got, want)
-    return run, (q, k, v, lse, delta, d_out), got
+    return run, blocks, (q, k, v, lse, delta, d_out), got
 
 
 def packed(*lengths, padding=0):
@@ -139,7 +140,7 @@ def test_packed_segments_are_exact_deterministic_and_isolated(monkeypatch):
     summing = dataclasses.replace(TILES, backward_programs=0)
     monkeypatch.setattr(gpu_backward_dkv, "TILES", summing)
     ranges = packed(1, 63, 64, 65, padding=30)
-    run, arrays, got = compare(ranges, 223, 4, 2, 128, True)
+    run, _, arrays, got = compare(ranges, 223, 4, 2, 128, True)
     again = run(*arrays)
     for one, other in zip(got, again, strict=True):
         assert (one == other).all()
@@ -157,12 +158,11 @@ def test_packed_segments_are_exact_deterministic_and_isolated(monkeypatch):
 def test_vision_windows_of_width_80_and_blocks_left_out_by_the_schedule():
     """What the schedule leaves out is not computed: its obedient gradient is 0, the rest stays."""
     ranges = packed(64, 4, 28, 32, 16, 63, 33, padding=7)
-    run, arrays, (d_q, d_k, d_v) = compare(ranges, 247, 2, 2, 80, False)
-    blocks = run.blocks
+    run, blocks, arrays, (d_q, d_k, d_v) = compare(ranges, 247, 2, 2, 80, False)
     without = blocks._replace(
         key_spans=blocks.key_spans.at[:, 0].set(0), query_spans=blocks.query_spans.at[:, 0].set(0)
     )
-    cut_q, cut_k, cut_v = run(*arrays, without)
+    cut_q, cut_k, cut_v = run(*arrays, blocks=without)
     first = slice(0, 64)
     for cut, whole in ((cut_q, d_q), (cut_k, d_k), (cut_v, d_v)):
         assert whole[:, first].any()
@@ -179,7 +179,7 @@ def test_two_ranges_over_other_keys_in_float16():
 
 
 def test_a_shared_prompt_has_the_gradients_of_a_repeated_one():
-    """[prompt 70 | answers of 60 and 50] in one row, and the prompt twice in true float64."""
+    """[prompt 70 | answers of 60 and 50] in one row, its plan made ahead; twice in true float64."""
     prompt, answers = 70, (60, 50)
     T = prompt + sum(answers)
     shared = packed(prompt, *answers)
@@ -188,7 +188,7 @@ def test_a_shared_prompt_has_the_gradients_of_a_repeated_one():
     seen = mask_of(shared, T, True)
     q, k, v, d_out, d_lse = inputs(seen, 2, 1, 128)
     want = [np.zeros_like(x) for x in (q, k, v)]
-    lse, delta = np.zeros((2, 1, T, 2))
+    lse, delta = np.zeros((1, T, 2)), np.zeros((1, T, 2))
     first = prompt
     for g, length in enumerate(answers):
         place = np.r_[:prompt, first : first + length]
@@ -197,9 +197,11 @@ def test_a_shared_prompt_has_the_gradients_of_a_repeated_one():
             for x in alone[3:]:
                 x[:, :prompt] = 0
         row = mask_of(packed(len(place)), len(place), True)
-        lse[:, place], deltas, gradients = true_gradients(*alone, row)
+        lse[:, place], deltas, gradients = true_gradients(*alone, seen=row)
         delta[:, place] += deltas
         for total, part in zip(want, gradients, strict=True):
             total[:, place] += part
         first += length
-    check(compiled(shared, T, 128, True)(q, k, v, lse, delta, d_out), want)
+    run, blocks = compiled(shared, T, 128, True)
+    plan = jax.jit(functools.partial(backward_plan, num_keys=T, causal=True))(shared, blocks)
+    check(run(q, k, v, lse, delta, d_out, blocks=plan), want)

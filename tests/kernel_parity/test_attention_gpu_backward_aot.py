@@ -48,7 +48,7 @@ def assembled(ptx):
     which ignores setmaxnreg, and reports the spills of that.
     """
     report = subprocess.run(
-        [ptxas(), "-arch=sm_90a", "-v", str(ptx), "-o", os.devnull],
+        [str(ptxas()), "-arch=sm_90a", "-v", str(ptx), "-o", os.devnull],
         capture_output=True,
         text=True,
         check=True,

@@ -24,6 +24,7 @@ from onevision_kernels.attention.gpu_backward_warps import (
     blank,
     divided,
     left_operand,
+    load,
     load_tiles,
     rows_of,
     tile,
@@ -31,7 +32,7 @@ from onevision_kernels.attention.gpu_backward_warps import (
 )
 from onevision_kernels.attention.gpu_tiles import TILES
 
-SCORES = plgpu.ACC((BLOCK, BLOCK), jnp.float32)
+SCORES = plgpu.WGMMAAccumulatorRef((BLOCK, BLOCK), jnp.float32)
 
 
 def key_gradients(
@@ -116,7 +117,7 @@ def _sums(q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan: Plan, scale: flo
                     lambda: scores,
                     lambda: _masked(scores, j * BLOCK, bounds_s.at[slot]),
                 )
-                lse = plgpu.load(stats_s.at[slot, 0], layout=BY_COLUMN)
+                lse = load(stats_s.at[slot, 0], BY_COLUMN, optimized=True)
                 p = jnp.exp2(scores * (scale * math.log2(math.e)) - _by_column(lse))
 
                 def more_products(acc):
@@ -125,7 +126,7 @@ def _sums(q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan: Plan, scale: flo
                     return plgpu.wgmma_accumulator_load(acc, wait_n=1)
 
                 d_p = pl.run_scoped(more_products, SCORES)
-                delta = plgpu.load(stats_s.at[slot, 1], layout=BY_COLUMN)
+                delta = load(stats_s.at[slot, 1], BY_COLUMN, optimized=True)
                 d_scores = p * (d_p - _by_column(delta))
                 plgpu.wgmma(d_k_acc, left(d_scores), q_s.at[slot])
                 plgpu.wgmma_wait(0)
@@ -147,7 +148,7 @@ def _sums(q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan: Plan, scale: flo
 
                 return d_k_acc[...], d_v_acc[...]
 
-            acc = plgpu.ACC((BLOCK, H), jnp.float32)
+            acc = plgpu.WGMMAAccumulatorRef((BLOCK, H), jnp.float32)
             d_k_sum, d_v_sum = pl.run_scoped(visit_all, acc, acc)
             k_s.at[wg][...] = (d_k_sum * scale).astype(dtype)
             v_s.at[wg][...] = d_v_sum.astype(dtype)
@@ -198,7 +199,7 @@ def _masked(scores: jax.Array, first_key, limits) -> jax.Array:
     key = plgpu.broadcasted_iota(jnp.int32, scores.shape, 0, layout=WGMMA) + first_key
 
     def limit(x):
-        return _by_column(plgpu.load(limits.at[x], layout=BY_COLUMN))
+        return _by_column(load(limits.at[x], BY_COLUMN, optimized=True))
 
     scores = jnp.where(key >= limit(0), scores, -jnp.inf)
     scores = jnp.where(key < limit(1), scores, -jnp.inf)

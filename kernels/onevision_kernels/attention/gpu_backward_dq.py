@@ -21,6 +21,7 @@ from onevision_kernels.attention.gpu_backward_warps import (
     blank,
     divided,
     left_operand,
+    load,
     load_tiles,
     rows_of,
     tile,
@@ -28,7 +29,7 @@ from onevision_kernels.attention.gpu_backward_warps import (
 )
 from onevision_kernels.attention.gpu_tiles import TILES
 
-SCORES = plgpu.ACC((BLOCK, BLOCK), jnp.float32)
+SCORES = plgpu.WGMMAAccumulatorRef((BLOCK, BLOCK), jnp.float32)
 
 
 def query_gradient(
@@ -74,13 +75,8 @@ def query_gradient(
             rows = rows_of(i)
             plgpu.copy_gmem_to_smem(q.at[b, rows, n], q_s.at[wg], own.at[wg])
             plgpu.copy_gmem_to_smem(d_out.at[b, rows, n], d_out_s.at[wg], own.at[wg])
-            lse, delta = (
-                plgpu.load(stats.at[b, n, x, rows], layout=BY_ROW, optimized=False)
-                for x in range(2)
-            )
-            limits = [
-                plgpu.load(bounds.at[b, x, rows], layout=BY_ROW, optimized=False) for x in range(4)
-            ]
+            lse, delta = (load(stats.at[b, n, x, rows], BY_ROW) for x in range(2))
+            limits = [load(bounds.at[b, x, rows], BY_ROW) for x in range(4)]
             plgpu.barrier_wait(own.at[wg])
 
             @pl.when(query_gaps[b, i] > 0)
@@ -122,7 +118,7 @@ def query_gradient(
 
                 return d_q_acc[...]
 
-            total = pl.run_scoped(visit_all, plgpu.ACC((BLOCK, H), jnp.float32))
+            total = pl.run_scoped(visit_all, plgpu.WGMMAAccumulatorRef((BLOCK, H), jnp.float32))
             q_s.at[wg][...] = (total * scale).astype(dtype)
             plgpu.commit_smem()
             plgpu.copy_smem_to_gmem(q_s.at[wg], d_q.at[b, rows, n])

@@ -4,6 +4,7 @@ Letters: R rows of a tile (64), H head width.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ WGMMA = plgpu.Layout.WGMMA
 BY_ROW, BY_COLUMN = WGMMA.reduce(1), WGMMA.reduce(0)
 
 
-def tile(shape: tuple[int, ...], dtype) -> object:
+def tile(shape: tuple[int, ...], dtype) -> Any:
     """Shared memory that TMA fills and wgmma reads: swizzled as widely as the width allows."""
     elements = _swizzled_width(shape[-1])
     transforms = (plgpu.TilingTransform((8, elements)), plgpu.SwizzleTransform(2 * elements))
@@ -34,14 +35,14 @@ def _swizzled_width(width: int) -> int:
     return next(x for x in (64, 32, 16) if width % x == 0)
 
 
-def weights_scratch(dtype) -> dict[str, object]:
+def weights_scratch(dtype) -> dict[str, Any]:
     """The interpreter multiplies only what lies in shared memory; the hardware takes registers."""
     if not current_target().interpreted:
         return {}
     return {"left_s": tile((CONSUMERS, BLOCK, BLOCK), dtype)}
 
 
-def left_operand(x: jax.Array, left_s) -> object:
+def left_operand(x: jax.Array, left_s) -> Any:
     """The left factor of a wgmma: registers, or shared memory for the interpreter."""
     if left_s is None:
         return x
@@ -55,18 +56,24 @@ def divided(index, by: int) -> tuple[jax.Array, jax.Array]:
     return lax.div(index, by), lax.rem(index, by)
 
 
-def rows_of(index) -> pl.Slice:
+def load(ref, layout, *, optimized: bool = False) -> jax.Array:
+    """What a reference holds, laid out over the threads; optimized: of swizzled shared memory."""
+    # By name: the older jax that type checkers see wants an index too.
+    return getattr(plgpu, "load")(ref, layout=layout, optimized=optimized)  # noqa: B009
+
+
+def rows_of(index) -> Any:
     """The rows of a block."""
     return pl.ds(index * BLOCK, BLOCK)
 
 
 def blank(tile_s, keep) -> None:
     """Zeroes the rows of a tile [R, H] where keep [R] (in global memory) is 0: they may be NaN."""
-    keep_R = plgpu.load(keep, layout=BY_ROW, optimized=False)
+    keep_R = load(keep, BY_ROW)
     width = _swizzled_width(tile_s.shape[-1])
     for column in range(0, tile_s.shape[-1], width):
         part_s = tile_s.at[:, pl.ds(column, width)]
-        values = plgpu.load(part_s, layout=WGMMA)
+        values = load(part_s, WGMMA, optimized=True)
         kept = lax.broadcast_in_dim(keep_R, values.shape, [0]) > 0
         part_s[...] = jnp.where(kept, values, jnp.zeros_like(values))
     plgpu.commit_smem()

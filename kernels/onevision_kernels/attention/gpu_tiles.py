@@ -35,7 +35,7 @@ class GpuTiles:
     """Block sizes in tokens; query blocks count both consumer warpgroups together.
 
     forward_query_block: 2 warpgroups x 64 rows, the height of one wgmma.
-    forward_key_block: keys a turn of the loop; scores take forward_key_block / 2 registers a thread.
+    forward_key_block: keys a turn of the loop; scores take half as many registers a thread.
     backward_query_block, backward_key_block: what one warpgroup of the backward kernels meets in a
     turn. 64 fixed: d_k, d_v and two 64 x 64 scores fill its registers.
     stages: key blocks (k and v) in flight in shared memory.
