@@ -137,7 +137,7 @@ def packed(*lengths, padding=0):
 
 def test_packed_segments_are_exact_deterministic_and_isolated(monkeypatch):
     """Lengths 1, 63, 64, 65 and padding, grouped heads summed in registers."""
-    summing = dataclasses.replace(TILES, backward_programs=0)
+    summing = dataclasses.replace(gpu_backward_dkv.TILES, programs=0)
     monkeypatch.setattr(gpu_backward_dkv, "TILES", summing)
     ranges = packed(1, 63, 64, 65, padding=30)
     run, _, arrays, got = compare(ranges, 223, 4, 2, 128, True)

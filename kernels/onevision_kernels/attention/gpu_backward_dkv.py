@@ -20,6 +20,7 @@ from onevision_kernels.attention.gpu_backward_warps import (
     BY_COLUMN,
     CONSUMER_REGISTERS,
     CONSUMERS,
+    TILES,
     WGMMA,
     blank,
     divided,
@@ -30,7 +31,6 @@ from onevision_kernels.attention.gpu_backward_warps import (
     tile,
     weights_scratch,
 )
-from onevision_kernels.attention.gpu_tiles import TILES
 
 SCORES = plgpu.WGMMAAccumulatorRef((BLOCK, BLOCK), jnp.float32)
 
@@ -50,7 +50,7 @@ def key_gradients(
     few programs to fill the GPU, each takes one query head and the sums are taken outside.
     """
     (B, S, K, H), N = k_BSKH.shape, q_BTNH.shape[2]
-    alone = B * K * (S // PAIR) < TILES.backward_programs
+    alone = B * K * (S // PAIR) < TILES.programs
     heads = N if alone else K
     d_k, d_v = _sums(q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan, scale, heads)
     if heads == K:
@@ -63,7 +63,7 @@ def key_gradients(
 def _sums(q_BTNH, k_BSKH, v_BSKH, d_out_BTNH, stats_BN2T, plan: Plan, scale: float, heads: int):
     """d_k and d_v [B, S, heads, H], each of N / heads query heads."""
     (B, S, K, H), N = k_BSKH.shape, q_BTNH.shape[2]
-    summed, group, dtype, stages = N // heads, heads // K, q_BTNH.dtype, TILES.backward_stages
+    summed, group, dtype, stages = N // heads, heads // K, q_BTNH.dtype, TILES.stages
 
     def kernel(
         q, k, v, d_out, stats, order, bounds, state, query_spans, asks, asked, query_gaps,

@@ -17,6 +17,7 @@ from onevision_kernels.attention.gpu_backward_warps import (
     BY_ROW,
     CONSUMER_REGISTERS,
     CONSUMERS,
+    TILES,
     WGMMA,
     blank,
     divided,
@@ -27,7 +28,6 @@ from onevision_kernels.attention.gpu_backward_warps import (
     tile,
     weights_scratch,
 )
-from onevision_kernels.attention.gpu_tiles import TILES
 
 SCORES = plgpu.WGMMAAccumulatorRef((BLOCK, BLOCK), jnp.float32)
 
@@ -43,7 +43,7 @@ def query_gradient(
 ) -> jax.Array:
     """d_q like q. T and S are whole pairs of blocks; stats: lse to base 2 and delta."""
     B, T, N, H = q_BTNH.shape
-    group, dtype, stages = N // k_BSKH.shape[2], q_BTNH.dtype, TILES.backward_stages
+    group, dtype, stages = N // k_BSKH.shape[2], q_BTNH.dtype, TILES.stages
 
     def kernel(
         q, k, v, d_out, stats, order, bounds, state, key_spans, asks, asked, query_gaps, key_gaps,

@@ -3,6 +3,7 @@
 Letters: R rows of a tile (64), H head width.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,24 @@ from onevision_kernels.target import current_target
 
 CONSUMERS = 2  # Warpgroups that multiply; one more loads.
 HEAD_MULTIPLE = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BackwardTiles:
+    """What may be tuned; a warpgroup meets 64 x 64 scores a turn, or its registers spill.
+
+    stages: blocks in flight; a power of two, or slots are found by dividing and registers spill.
+    Shared memory at width 128: 64 KiB and 33.5 KiB a stage.
+    programs: with fewer than this for d_k and d_v (two for each of an H200's 132 processors would
+    be 264; 256 is T = 8192 with 4 kv heads, which still balances) every query head gets its own.
+    """
+
+    stages: int = 4
+    programs: int = 256
+
+
+TILES = BackwardTiles()
+
 # 65,536 registers of an SM: 2 x 128 x 232 + 128 x 40.
 CONSUMER_REGISTERS, PRODUCER_REGISTERS = 232, 40
 
