@@ -14,7 +14,8 @@ from onevision_kernels.attention import (
     xla,
 )
 
-NAMES = sorted(implementations())
+# What runs on this machine; the kernels for accelerators have tests of their own.
+NAMES = sorted(n for n, state in implementations().items() if state.startswith(("av", "ac")))
 
 
 def loop_attention(q_BTNH, k_BSKH, v_BSKH, ranges_BT4, causal):

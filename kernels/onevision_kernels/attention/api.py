@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int
 
+from onevision_kernels.attention import tpu
 from onevision_kernels.attention.call import Call
 from onevision_kernels.attention.reference import AttentionOutput, reference_attention
 from onevision_kernels.attention.xla import xla_attention
@@ -35,6 +36,7 @@ class Implementation(NamedTuple):
 # By default the first that does not refuse.
 IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
     {
+        "tpu": Implementation(tpu.attend, tpu.refuses, tpu.schedule),
         "xla": Implementation(xla_attention),
         "reference": Implementation(reference_attention),
     }
