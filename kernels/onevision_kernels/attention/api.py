@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int
 
-from onevision_kernels.attention import gpu
+from onevision_kernels.attention import gpu, tpu
 from onevision_kernels.attention.call import Call
 from onevision_kernels.attention.reference import AttentionOutput, reference_attention
 from onevision_kernels.attention.xla import xla_attention
@@ -40,6 +40,7 @@ class Implementation(NamedTuple):
 # By default the first that does not refuse.
 IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
     {
+        "tpu": Implementation(tpu.attend, tpu.refuses, tpu.schedule),
         "xla": Implementation(xla_attention, divides=True),
         # After xla, hence by name only, until it has run on a card: so far it is interpreted and
         # compiled (kernels/README.md).
