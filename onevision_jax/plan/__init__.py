@@ -1,6 +1,11 @@
 """Ahead-of-time compilation: what a program needs on hardware that is not here."""
 
-from onevision_jax.plan.compile import Compiled, compile_decode_step, compile_forward
+from onevision_jax.plan.compile import (
+    Compiled,
+    compile_decode_step,
+    compile_forward,
+    compile_shared_decode_step,
+)
 from onevision_jax.plan.topology import DEVICE_BYTES, compile_only_devices
 
 __all__ = [
@@ -8,5 +13,6 @@ __all__ = [
     "Compiled",
     "compile_decode_step",
     "compile_forward",
+    "compile_shared_decode_step",
     "compile_only_devices",
 ]

@@ -14,18 +14,22 @@ from flax import nnx
 from onevision_jax.model import ModelOptions, QwenVL, QwenVLConfig, abstract
 from onevision_jax.parallel import ShardingRules, on_mesh
 from onevision_jax.types import Batch, KVCache
+from onevision_kernels.target import compiling_for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compiled:
     """What the compiler reports of one program; bytes are of one device."""
 
-    program: str  # "forward" or "decode step"
+    program: str  # "forward", "decode step" or "shared decode step"
     argument_bytes: int  # all parameters (used or not: they are resident), inputs, cache
     output_bytes: int
     alias_bytes: int  # outputs written over arguments
     temp_bytes: int  # activations and scratch
     compile_seconds: float
+    # What the compiler counts as read and written, the loop over the layers once, not once a layer;
+    # None where it does not count (GPU).
+    bytes_accessed: float | None = None
 
     @property
     def peak_bytes(self) -> int:
@@ -68,6 +72,35 @@ def compile_decode_step(
 ) -> Compiled:
     """One more token for each row against a cache of `slots` slots, updated in place."""
     model = abstract(config, options)
+    start = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    cache = jax.eval_shape(lambda start: model.empty_cache(start, slots), start)
+    return _compile_step("decode step", model, rules, rows, cache)
+
+
+def compile_shared_decode_step(
+    config: QwenVLConfig,
+    options: ModelOptions,
+    rules: ShardingRules,
+    *,
+    prompts: int,
+    answers: int,
+    prompt_slots: int,
+    answer_slots: int,
+) -> Compiled:
+    """One more token for each of `answers` answers to each prompt, whose cache they share."""
+    model = abstract(config, options)
+    start = jax.ShapeDtypeStruct((prompts,), jnp.int32)
+
+    def make(start: jax.Array) -> KVCache:
+        return model.with_answers(model.empty_cache(start, prompt_slots), answers, answer_slots)
+
+    cache = jax.eval_shape(make, start)
+    return _compile_step("shared decode step", model, rules, prompts * answers, cache)
+
+
+def _compile_step(
+    program: str, model: QwenVL, rules: ShardingRules, rows: int, cache: KVCache
+) -> Compiled:
     graphdef, params = nnx.split(model)
 
     def step(params, batch: Batch, cache: KVCache) -> tuple[jax.Array, KVCache]:
@@ -76,11 +109,9 @@ def compile_decode_step(
         assert output.cache is not None
         return jnp.argmax(model.logits(output.hidden), axis=-1), output.cache
 
-    batch = abstract_batch(config, rows, 1, 0)
-    start = jax.ShapeDtypeStruct((rows,), jnp.int32)
-    cache = jax.eval_shape(lambda start: model.empty_cache(start, slots), start)
+    batch = abstract_batch(model.config, rows, 1, 0)
     return _compile(
-        "decode step",
+        program,
         jax.jit(on_mesh(rules, step), donate_argnums=2, keep_unused=True),
         _laid_out(params, rules.params(params)),
         _laid_out(batch, rules.batch(batch)),
@@ -116,9 +147,12 @@ def _laid_out(tree, shardings):
 
 def _compile(program: str, jitted, *arguments) -> Compiled:
     began = time.perf_counter()
-    compiled = jitted.lower(*arguments).compile()
+    device = jax.tree.leaves(arguments)[0].sharding.mesh.devices.flat[0]
+    with compiling_for(device):
+        compiled = jitted.lower(*arguments).compile()
     seconds = time.perf_counter() - began
     memory = compiled.memory_analysis()
+    costs = compiled.cost_analysis() or {}
     return Compiled(
         program=program,
         argument_bytes=memory.argument_size_in_bytes,
@@ -126,4 +160,5 @@ def _compile(program: str, jitted, *arguments) -> Compiled:
         alias_bytes=memory.alias_size_in_bytes,
         temp_bytes=memory.temp_size_in_bytes,
         compile_seconds=seconds,
+        bytes_accessed=costs.get("bytes accessed"),
     )
