@@ -5,11 +5,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from onevision_jax.cli import bench_data
+from onevision_jax.cli import bench_data, bench_decode
 
 EXAMPLE = """examples:
   onevision bench rollout --checkpoint Qwen2.5-VL-3B-Instruct --rows 8 --json rollout.json
-  onevision bench data data/r1_onevision --checkpoint Qwen2.5-VL-7B-Instruct --json data.json"""
+  onevision bench data data/r1_onevision --checkpoint Qwen2.5-VL-7B-Instruct --json data.json
+  onevision bench decode --out decode.json"""
 
 
 def register(subparsers: Any) -> None:
@@ -34,10 +35,13 @@ def register(subparsers: Any) -> None:
     add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     add("--json", type=Path, metavar="FILE", help="write every measurement to this file")
     bench_data.register(subjects, EXAMPLE)
+    bench_decode.register(subjects, EXAMPLE)
 
 
 def run(args: Namespace) -> int:
     """Measure, print a table, write the JSON."""
+    if args.subject == "decode":
+        return bench_decode.run(args)
     return bench_data.run(args) if args.subject == "data" else run_rollout(args)
 
 

@@ -132,6 +132,8 @@ def _written(full_LBKSH: jax.Array, new_BTKH: jax.Array, layer, slot) -> jax.Arr
     """The stacked keys or values with new ones of one layer at `slot`."""
     new = new_BTKH.swapaxes(1, 2)[None].astype(full_LBKSH.dtype)
     full = jax.lax.dynamic_update_slice(full_LBKSH, new, (layer, 0, 0, slot, 0))
+    # Left free, the compiler for TPU takes the layout of the new keys, rows innermost, and then
+    # copies the whole cache to multiply with it.
     return with_layout_constraint(full, Layout(major_to_minor=(0, 1, 2, 3, 4)))
 
 

@@ -13,6 +13,6 @@ __all__ = [
     "Compiled",
     "compile_decode_step",
     "compile_forward",
-    "compile_shared_decode_step",
     "compile_only_devices",
+    "compile_shared_decode_step",
 ]

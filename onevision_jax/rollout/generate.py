@@ -110,7 +110,8 @@ def _step(model: QwenVL, state: DecodeState, decoding: Decoding) -> DecodeState:
     logprobs_B = jnp.where(state.done, 0.0, logprobs_B)
     where = (jnp.int32(0), state.step)
     cache = output.cache
-    assert cache is not None and cache.answers is not None
+    assert cache is not None
+    assert cache.answers is not None
     return dataclasses.replace(
         state,
         cache=dataclasses.replace(cache, answers=cache.answers.end(state.done)),

@@ -78,12 +78,17 @@ def test_vision_tokens_are_never_drawn(model, generator):
     assert not drawn & set(model.config.vision_token_ids)
 
 
-def test_logprobs_are_those_of_a_forward_pass(model, generator):
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_logprobs_are_those_of_a_forward_pass(model, generator, num_samples):
     """Teacher forcing over the answer gives the log-probabilities the engine reported."""
     one = prompt(3, 10)
     completion = generator.generate(
-        [one], sampling=Sampling(temperature=0.7), max_new_tokens=6, seeds=[1]
-    )[0]
+        [one],
+        sampling=Sampling(temperature=0.7),
+        max_new_tokens=6,
+        seeds=range(num_samples),
+        num_samples=num_samples,
+    )[-1]
     answer = np.asarray(completion.token_ids, np.int32)
     whole = np.concatenate([one.tokens, answer])
     full = prompt(0, len(whole))
@@ -142,6 +147,19 @@ def test_samples_of_a_prompt_are_those_of_the_prompt_repeated(generator, request
     assert [c.finish_reason for c in got] == [c.finish_reason for c in want]
     for one, other in zip(got, want, strict=True):
         assert np.allclose(one.logprobs, other.logprobs, atol=1e-4)
+
+
+def test_the_cache_holds_prompts_once_and_is_spread(spread):
+    """Rows over fsdp, kv heads over tensor, for prompts and answers alike."""
+    hot = Sampling(temperature=1.0)
+    prompts = [prompt(i, 5) for i in range(4)]
+    state, decoding = spread._start(prompts, hot, 8, None, 3)
+    for state in (state, spread._more(state, decoding, 4)):
+        answers = state.cache.answers
+        assert state.cache.k.shape[1:4] == (4, 2, 64)
+        assert answers.v.shape[1:4] == (12, 2, 16)
+        for array in (state.cache.k, state.cache.v, answers.k, answers.v):
+            assert array.sharding.spec[:3] == (None, "fsdp", "tensor")
 
 
 def test_other_parameters_of_the_same_shape_can_be_used(model):

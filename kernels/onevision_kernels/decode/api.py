@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from onevision_kernels.attention.reference import AttentionOutput
 from onevision_kernels.decode.cache import DecodeCall, SharedCache
+from onevision_kernels.decode.gpu import gpu_decode, gpu_refuses
 from onevision_kernels.decode.reference import reference_decode
 from onevision_kernels.decode.xla import xla_decode
 from onevision_kernels.target import Target, current_target
@@ -29,10 +30,11 @@ class Implementation(NamedTuple):
     refuses: Callable[[Target, DecodeCall], str | None] = lambda target, call: None
 
 
-# By default the first that does not refuse.
+# By default the first that does not refuse. "gpu" has never been timed, so it runs by name alone.
 IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
     {
         "xla": Implementation(xla_decode),
+        "gpu": Implementation(gpu_decode, gpu_refuses),
         "reference": Implementation(reference_decode),
     }
 )

@@ -21,7 +21,7 @@ def xla_decode(
     q_BTNH: jax.Array, cache: SharedCache, layer: jax.Array, *, scale: float
 ) -> AttentionOutput:
     """Same contract as `reference_decode`."""
-    B, T, N, H = q_BTNH.shape
+    B, T, N, _ = q_BTNH.shape
     prompt_k, prompt_v, answer_k, answer_v = layer_of(cache, layer)
     P, K, S, _ = prompt_k.shape
     starts_P11, stops_P11 = (cache.bounds[:, i, None, None] for i in (0, 1))
