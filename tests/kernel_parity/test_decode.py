@@ -1,5 +1,7 @@
 """Every implementation of decode attention against a float64 loop over rows and heads."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -171,7 +173,7 @@ def test_the_prompt_is_never_repeated():
     """Scratch stays below one more copy of the prompt's keys, at 8 answers a prompt."""
     P, G, S, R, N, K, H = 4, 8, 2048, 64, 8, 4, 128
 
-    def array(*shape, dtype=jnp.float32):
+    def array(*shape, dtype=jnp.float32) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)
 
     cache = SharedCache(

@@ -1,6 +1,7 @@
 """The Hopper kernel of decode attention: interpreted on the CPU, and compiled for an H200."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +120,7 @@ def test_it_compiles_for_h200_without_spills(prompts, N, K, tmp_path, monkeypatc
     whole = ShardingRules(make_mesh(devices=devices)).replicated()
     rows = 8 * prompts
 
-    def array(*shape, dtype=jnp.bfloat16):
+    def array(*shape, dtype=jnp.bfloat16) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=whole)
 
     prompt, answer = array(4, prompts, K, 1536, 128), array(4, rows, K, 512, 128)
@@ -136,6 +137,7 @@ def test_it_compiles_for_h200_without_spills(prompts, N, K, tmp_path, monkeypatc
     found = [re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", r) for r in reports]
     registers = [re.search(r"Used (\d+) registers", report) for report in reports]
     memory = compiled.memory_analysis()
+    assert memory is not None
     with capsys.disabled():
         words = [f"{m[1]} registers" for m in registers if m]
         print(f"\ndecode gpu, {N} heads: {', '.join(words)}, {memory.temp_size_in_bytes:,} bytes")

@@ -1,5 +1,7 @@
 """Eight simulated devices compute what one computes; the rules say where everything lives."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,7 +113,7 @@ def test_a_cache_is_split_by_rows_and_kv_heads():
     model = abstract(preset("debug"))
     start = jax.ShapeDtypeStruct((4,), jnp.int32)
     cache = jax.eval_shape(lambda s: model.with_answers(model.empty_cache(s, 8), 3, 8), start)
-    found = rules.cache(cache)
+    found: Any = rules.cache(cache)
     assert found.k.spec == found.answers.v.spec == PartitionSpec(None, "fsdp", "tensor")
     assert found.start.spec == found.answers.lengths.spec == PartitionSpec("fsdp")
     assert found.length.spec == found.answers.step.spec == PartitionSpec()

@@ -64,6 +64,7 @@ def test_7b_decode_step_shares_the_prompts(topology, capsys):
     assert report.peak_bytes < DEVICE_BYTES[kind]
     assert report.alias_bytes >= 128 * 512 * 57_344, "the cache is not updated in place"
     if kind == "v6e":
+        assert report.bytes_accessed is not None
         assert report.temp_bytes < 2**25
         # The head, one layer's weights and one layer's keys and values.
         floor = 2 * (3584 * 152_064 + 233e6) + cache_bytes / 28

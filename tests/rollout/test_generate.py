@@ -154,12 +154,15 @@ def test_the_cache_holds_prompts_once_and_is_spread(spread):
     hot = Sampling(temperature=1.0)
     prompts = [prompt(i, 5) for i in range(4)]
     state, decoding = spread._start(prompts, hot, 8, None, 3)
-    for state in (state, spread._more(state, decoding, 4)):
-        answers = state.cache.answers
-        assert state.cache.k.shape[1:4] == (4, 2, 64)
-        assert answers.v.shape[1:4] == (12, 2, 16)
-        for array in (state.cache.k, state.cache.v, answers.k, answers.v):
+
+    def check(cache):
+        assert cache.k.shape[1:4] == (4, 2, 64)
+        assert cache.answers.v.shape[1:4] == (12, 2, 16)
+        for array in (cache.k, cache.v, cache.answers.k, cache.answers.v):
             assert array.sharding.spec[:3] == (None, "fsdp", "tensor")
+
+    check(state.cache)
+    check(spread._more(state, decoding, 4).cache)
 
 
 def test_other_parameters_of_the_same_shape_can_be_used(model):
