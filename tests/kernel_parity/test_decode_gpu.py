@@ -64,19 +64,19 @@ def float64_decode(q_BTNH, cache: SharedCache, layer: int):
 
 @interpreted
 @pytest.mark.parametrize(
-    ("P", "G", "T", "S", "R", "N", "K", "lengths", "bounds"),
+    ("P", "G", "T", "S", "R", "N", "K", "H", "lengths", "bounds"),
     [
         # Padding that ends inside a tile, a prompt that stops early, every length around a block.
-        (2, 4, 1, 200, 136, 4, 2, [1, 63, 64, 65, 128, 129, 136, 0], [[13, 200], [0, 129]]),
+        (2, 4, 1, 200, 136, 4, 2, 128, [1, 63, 64, 65, 128, 129, 136, 0], [[13, 200], [0, 129]]),
         # One answer a prompt, three new tokens, an empty prompt, nothing at all.
-        (3, 1, 3, 64, 64, 3, 1, [3, 64, 0], [[63, 64], [0, 0], [5, 5]]),
+        (3, 1, 3, 64, 64, 3, 1, 64, [3, 64, 0], [[63, 64], [0, 0], [5, 5]]),
         # More than 64 query rows a kv head, shares of the slots merged.
-        (1, 11, 1, 576, 64, 7, 1, range(11), [[70, 570]]),
+        (1, 11, 1, 576, 64, 7, 1, 128, range(11), [[70, 570]]),
     ],
 )
-def test_the_interpreted_kernel_matches_the_loop(P, G, T, S, R, N, K, lengths, bounds):
+def test_the_interpreted_kernel_matches_the_loop(P, G, T, S, R, N, K, H, lengths, bounds):
     """Races are looked for; slots that nobody sees are NaN, as is memory not yet written."""
-    q, cache = make(P, G, T, S, R, N, K, 128, list(lengths), bounds)
+    q, cache = make(P, G, T, S, R, N, K, H, list(lengths), bounds)
     with interpreting("gpu", detect_races=True):
         attend = jax.jit(lambda q, cache: decode_attention(q, cache, 1, implementation="gpu"))
         out, lse = (np.asarray(x, np.float64) for x in attend(q, cache))

@@ -84,7 +84,7 @@ def _attend(q_XKMH, k_LXKSH, v_LXKSH, starts_X, limits_XM, layer, scale: float) 
     padding = -M % ROWS
     q_ZMH = jnp.pad(q_XKMH, [(0, 0), (0, 0), (0, padding), (0, 0)]).reshape(X * K, M + padding, H)
     bounds_X2 = jnp.stack([starts_X, jnp.maximum(limits_XM.max(axis=1), starts_X)], axis=1)
-    shape = Shape(X, K, M + padding, S, H, k_LXKSH.shape[0], q_XKMH.dtype, scale)
+    shape = Shape(X, K, M + padding, S, H, q_XKMH.dtype, scale)
     out, lse = _split_kv(shape)(
         q_ZMH,
         k_LXKSH.reshape(-1, S, H),
@@ -107,7 +107,6 @@ class Shape(NamedTuple):
     M: int
     S: int
     H: int
-    L: int
     dtype: Any
     scale: float
 
@@ -124,7 +123,7 @@ def _split_kv(shape: Shape):
 
     plgpu: Any = mosaic_gpu  # The older jax that type checkers see lacks half of it.
     in_shared_memory = current_target().interpreted  # There WGMMA takes no operand in registers.
-    X, K, M, S, H, _, dtype, scale = shape
+    X, K, M, S, H, dtype, scale = shape
     Z, splits = X * K, shape.splits
     wgmma = plgpu.Layout.WGMMA
     tiles = (plgpu.TilingTransform((8, 64)), plgpu.SwizzleTransform(128))
