@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from onevision_kernels.decode import SharedCache, decode_attention, implementations
+from onevision_kernels.decode import SharedCache, decode_attention, implementations, xla
 from onevision_kernels.decode.merge import Part, merge
 
 NAMES = [name for name, state in implementations().items() if state.startswith(("active", "avail"))]
@@ -104,6 +104,15 @@ def test_answers_and_prompts_may_be_empty(name):
     check(got, loop_decode(q, cache, 1), 1e-5, 1e-5)
     assert not np.asarray(got.out[0]).any()
     assert np.isneginf(got.lse[0]).all()
+
+
+@pytest.mark.parametrize("longest", [0, 1, 4, 5, 8, 9, 12, 13, 16])
+def test_quarters_of_the_room_hold_the_longest_answer(longest, monkeypatch):
+    """What lies beyond them is NaN, and shorter answers end in any of them."""
+    monkeypatch.setattr(xla, "LEAST_SLOTS", 4)
+    lengths = [longest, longest // 2, 0, min(longest, 3)]
+    q, cache = make(2, 2, 1, 8, 16, 4, 2, 16, lengths=lengths)
+    check(decode_attention(q, cache, 1, implementation="xla"), loop_decode(q, cache, 1), 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
