@@ -1,7 +1,7 @@
 """Every pytree that crosses a room.
 
 Letters: B rows, T tokens, P patches, M = P / 4 merged vision rows, L layers, S cache slots,
-K kv heads, H head width, D model width.
+R slots of an answer, K kv heads, H head width, D model width.
 """
 
 import dataclasses
@@ -46,25 +46,31 @@ class Batch:
 
 
 @_pytree
-class KVCache:
-    """Keys and values of all layers. Row b holds real keys in slots `start[b] .. length - 1`."""
+class AnswerCache:
+    """Keys and values of G answers to each prompt, side by side: row b answers prompt b // G."""
 
-    k: jax.Array  # [L, B, S, K, H]
-    v: jax.Array  # [L, B, S, K, H]
+    k: jax.Array  # [L, B, K, R, H]
+    v: jax.Array  # [L, B, K, R, H]
+    step: jax.Array  # [] int32: the slot that the next token of every row is written to
+    lengths: jax.Array  # [B] int32: slots that count; below `step`, the row has ended
+
+    def end(self, done_B: jax.Array) -> "AnswerCache":
+        """Rows that are done grow no longer, and their slots are not read again."""
+        return dataclasses.replace(self, lengths=jnp.where(done_B, 0, self.lengths))
+
+
+@_pytree
+class KVCache:
+    """Keys and values of all layers, of prompts and (once they are decoded) of their answers.
+
+    Prompt b holds real keys in slots `start[b] .. length - 1`.
+    """
+
+    k: jax.Array  # [L, B, K, S, H]
+    v: jax.Array  # [L, B, K, S, H]
     start: jax.Array  # [B] int32: number of left-padding slots
     length: jax.Array  # [] int32: slots filled so far, padding included
-
-    def grow(self, num_slots: int) -> "KVCache":
-        """The same cache with room for `num_slots` more tokens."""
-        more = [(0, 0), (0, 0), (0, num_slots), (0, 0), (0, 0)]
-        return dataclasses.replace(self, k=jnp.pad(self.k, more), v=jnp.pad(self.v, more))
-
-    def repeat(self, count: int) -> "KVCache":
-        """Every row `count` times, copies side by side."""
-        if count == 1:
-            return self
-        k, v = (jnp.repeat(full, count, axis=1) for full in (self.k, self.v))
-        return dataclasses.replace(self, k=k, v=v, start=jnp.repeat(self.start, count))
+    answers: AnswerCache | None = None  # None: tokens are appended to the prompts
 
 
 @_pytree

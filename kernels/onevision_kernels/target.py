@@ -43,8 +43,9 @@ def target_of(device: Any) -> Target:
 def compiling_for(device: Any) -> Iterator[Target]:
     """Traces inside choose kernels for `device`; an interpreter in force stays in force."""
     chosen = _target.get()
-    interpreted = chosen is not None and chosen.interpreted
-    with _set(chosen if interpreted else target_of(device)) as target:
+    if chosen is None or not chosen.interpreted:
+        chosen = target_of(device)
+    with _set(chosen) as target:
         yield target
 
 

@@ -3,16 +3,24 @@
 from argparse import Namespace
 from typing import Any
 
-from onevision_jax.cli import bench_data, bench_logprob, bench_rollout, bench_step
+from onevision_jax.cli import (
+    bench_data,
+    bench_decode,
+    bench_logprob,
+    bench_rollout,
+    bench_step,
+)
 
 EXAMPLE = """examples:
   onevision bench rollout --checkpoint Qwen2.5-VL-3B-Instruct --rows 8 --json rollout.json
   onevision bench data data/r1_onevision --checkpoint Qwen2.5-VL-7B-Instruct --json data.json
+  onevision bench decode --preset 7b --out decode.json
   onevision bench logprob --preset 7b --out logprob.json
   onevision bench step --preset 7b --topology v6e:4x4 --json step.json"""
 # Each with register(subjects, example) and run(args).
 SUBJECTS = {
     "data": bench_data,
+    "decode": bench_decode,
     "logprob": bench_logprob,
     "rollout": bench_rollout,
     "step": bench_step,

@@ -19,7 +19,7 @@ SHOWN_PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
     "numpy", "tokenizers", "pillow", "safetensors", "jinja2",
 )  # fmt: skip
-OPS = ("attention", "logprob")  # packages of onevision_kernels, each with `implementations()`
+OPS = ("attention", "decode", "logprob")  # of onevision_kernels: each has `implementations()`
 # Device files that show an accelerator jax may not be using, and the extra that lets it.
 ACCELERATOR_FILES = {"cuda": "/dev/nvidia[0-9]*", "tpu": "/dev/accel[0-9]*"}
 EXAMPLE = """example:

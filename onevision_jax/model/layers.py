@@ -29,6 +29,7 @@ class ModelOptions:
     param_dtype: Any = jnp.float32  # of the parameters when they are initialised here
     remat: str = "none"  # recomputed in the backward pass: "none", "dots" (all but matmuls), "full"
     attention: str | None = None  # implementation by name; None = the best that runs here
+    decode: str | None = None  # the same of decode attention (new tokens against a cache)
     init_scale: float = 0.02  # standard deviation of fresh matrices
 
     def __post_init__(self):

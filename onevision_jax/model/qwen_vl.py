@@ -16,7 +16,7 @@ from onevision_jax.model.config import QwenVLConfig
 from onevision_jax.model.layers import ModelOptions, param
 from onevision_jax.model.text import Decoder
 from onevision_jax.model.vision import VisionTower
-from onevision_jax.types import Batch, KVCache, ModelOutput
+from onevision_jax.types import AnswerCache, Batch, KVCache, ModelOutput
 
 
 class QwenVL(nnx.Module):
@@ -60,7 +60,8 @@ class QwenVL(nnx.Module):
         """Hidden states [B, T, D] after the final norm.
 
         Without a cache: packed rows, causal inside each segment. With one: the tokens are appended
-        to it (left-padded rows, one segment each) and see what it holds.
+        to it (left-padded rows, one segment each) and see what it holds; where it has answers, the
+        rows are those of the answers, and see their prompt and themselves.
         """
         x_BTD = self.embed_inputs(batch)
         if cache is None:
@@ -80,10 +81,25 @@ class QwenVL(nnx.Module):
 
     def empty_cache(self, start_B: jax.Array, num_slots: int) -> KVCache:
         """A cache of `num_slots` slots whose rows begin after `start_B` [B] slots of padding."""
-        text = self.config.text
-        shape = (text.num_layers, start_B.shape[0], num_slots, text.num_kv_heads, text.head_dim)
-        zeros = jnp.zeros(shape, self.options.dtype)
+        zeros = self._slots(start_B.shape[0], num_slots)
         return KVCache(k=zeros, v=zeros, start=start_B, length=jnp.zeros((), jnp.int32))
+
+    def with_answers(self, cache: KVCache, count: int, num_slots: int) -> KVCache:
+        """`count` answers to each prompt of the cache, with room for `num_slots` tokens each.
+
+        The prompts' keys and values stay where they are, once for all their answers.
+        """
+        rows = cache.start.shape[0] * count
+        zeros, step = self._slots(rows, num_slots), jnp.zeros((), jnp.int32)
+        lengths = jnp.zeros((rows,), jnp.int32)
+        answers = AnswerCache(k=zeros, v=zeros, step=step, lengths=lengths)
+        return dataclasses.replace(cache, answers=answers)
+
+    def _slots(self, rows: int, num_slots: int) -> jax.Array:
+        text = self.config.text
+        shape = (text.num_layers, rows, text.num_kv_heads, num_slots, text.head_dim)
+        zeros = jnp.zeros(shape, self.options.dtype)
+        return constrain(zeros, "layers", "batch", "act_kv_heads", None, None)
 
     def with_options(self, **changes: Any) -> "QwenVL":
         """The same parameters under changed ModelOptions (remat="full", dtype=..., ...)."""

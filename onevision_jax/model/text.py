@@ -9,6 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from onevision_jax.axes import constrain
 from onevision_jax.model.attention import Visible, attend, see
@@ -24,6 +25,7 @@ from onevision_jax.model.layers import (
 from onevision_jax.model.rope import Rotation, mrope_rotation, rotate
 from onevision_jax.types import KVCache
 from onevision_kernels.attention import Call, cache_ranges, segment_ranges
+from onevision_kernels.decode import SharedCache, decode_attention
 
 
 class TextAttention(nnx.Module):
@@ -33,6 +35,7 @@ class TextAttention(nnx.Module):
         D, N, K, H = config.hidden_size, config.num_heads, config.num_kv_heads, config.head_dim
         shared = {"stack": stack, "options": options, "rngs": rngs}
         kv_axes = ("embed", "kv_heads", "head")
+        self.decode_implementation = options.decode
         self.q = Einsum(
             "BTD,DNH->BTNH", (D, N, H), ("embed", "heads", "head"), bias_dims=2, **shared
         )
@@ -51,6 +54,11 @@ class TextAttention(nnx.Module):
 
     def attend(self, q_BTNH, k_BSKH, v_BSKH, seen: Visible) -> jax.Array:
         return self.out(attend(q_BTNH, k_BSKH, v_BSKH, seen))
+
+    def attend_shared(self, q_BTNH, cache: SharedCache, layer: jax.Array) -> jax.Array:
+        """New tokens of answers that share their prompts."""
+        out = decode_attention(q_BTNH, cache, layer, implementation=self.decode_implementation).out
+        return self.out(out)
 
 
 class DecoderBlock(nnx.Module):
@@ -78,7 +86,7 @@ class DecoderBlock(nnx.Module):
         x_BTD = x_BTD + self.attn.attend(q, k, v, seen)
         return x_BTD + self.mlp(self.mlp_norm(x_BTD))
 
-    def with_cache(
+    def prefill(
         self,
         x_BTD: jax.Array,
         rotation: Rotation,
@@ -91,16 +99,39 @@ class DecoderBlock(nnx.Module):
         The stacked cache is updated in place (a loop carry), so a step moves no more than it must.
         """
         q, k, v = self.attn.project(self.attn_norm(x_BTD), rotation)
-        where = (layer, 0, cache.length, 0, 0)
-        all_k = jax.lax.dynamic_update_slice(cache.k, k[None].astype(cache.k.dtype), where)
-        all_v = jax.lax.dynamic_update_slice(cache.v, v[None].astype(cache.v.dtype), where)
+        cache = dataclasses.replace(
+            cache,
+            k=_written(cache.k, k, layer, cache.length),
+            v=_written(cache.v, v, layer, cache.length),
+        )
         own_k, own_v = (
-            jax.lax.dynamic_index_in_dim(full, layer, keepdims=False).astype(x_BTD.dtype)
-            for full in (all_k, all_v)
+            jax.lax.dynamic_index_in_dim(full, layer, keepdims=False).swapaxes(1, 2)
+            for full in (cache.k, cache.v)
         )
         x_BTD = x_BTD + self.attn.attend(q, own_k, own_v, seen)
-        x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
-        return x_BTD, dataclasses.replace(cache, k=all_k, v=all_v)
+        return x_BTD + self.mlp(self.mlp_norm(x_BTD)), cache
+
+    def decode(
+        self, x_BTD: jax.Array, rotation: Rotation, cache: SharedCache, layer: jax.Array, step
+    ) -> tuple[jax.Array, SharedCache]:
+        """Writes this layer's keys and values of the answers at slot `step`, attends to prompts
+        and answers; updated in place, as `prefill` does."""
+        q, k, v = self.attn.project(self.attn_norm(x_BTD), rotation)
+        cache = cache._replace(
+            answer_k=_written(cache.answer_k, k, layer, step),
+            answer_v=_written(cache.answer_v, v, layer, step),
+        )
+        x_BTD = x_BTD + self.attn.attend_shared(q, cache, layer)
+        return x_BTD + self.mlp(self.mlp_norm(x_BTD)), cache
+
+
+def _written(full_LBKSH: jax.Array, new_BTKH: jax.Array, layer, slot) -> jax.Array:
+    """The stacked keys or values with new ones of one layer at `slot`."""
+    new = new_BTKH.swapaxes(1, 2)[None].astype(full_LBKSH.dtype)
+    full = jax.lax.dynamic_update_slice(full_LBKSH, new, (layer, 0, 0, slot, 0))
+    # Left free, the compiler for TPU takes the layout of the new keys, rows innermost, and then
+    # copies the whole cache to multiply with it.
+    return with_layout_constraint(full, Layout(major_to_minor=(0, 1, 2, 3, 4)))
 
 
 class Decoder(nnx.Module):
@@ -153,15 +184,42 @@ class Decoder(nnx.Module):
         self, x_BTD: jax.Array, positions_3BT: jax.Array, cache: KVCache
     ) -> tuple[jax.Array, KVCache]:
         """[B, T, D] and the cache T slots longer; the caller has left room for them."""
-        num_new = x_BTD.shape[1]
         rotation = self._rotation(positions_3BT, x_BTD.dtype)
+        grow = self._prefill if cache.answers is None else self._decode
+        x_BTD, cache = grow(x_BTD, rotation, cache)
+        return self.norm(x_BTD), cache
+
+    def _prefill(self, x_BTD: jax.Array, rotation: Rotation, cache: KVCache):
+        num_new = x_BTD.shape[1]
         ranges = cache_ranges(cache.start, cache.length, num_new)
-        seen = self._see(ranges, x_BTD, cache.k.shape[2], causal=False)
+        seen = self._see(ranges, x_BTD, cache.k.shape[3], causal=False)
 
         def layer(block: DecoderBlock, carry, index: jax.Array):
             x, filled = carry
-            return block.with_cache(x, rotation, seen, filled, index)
+            return block.prefill(x, rotation, seen, filled, index)
 
-        indices = jnp.arange(self.config.num_layers, dtype=jnp.int32)
-        x_BTD, cache = scan_layers(self.blocks, layer, (x_BTD, cache), indices, self.options)
-        return self.norm(x_BTD), dataclasses.replace(cache, length=cache.length + num_new)
+        x_BTD, cache = scan_layers(self.blocks, layer, (x_BTD, cache), self._layers(), self.options)
+        return x_BTD, dataclasses.replace(cache, length=cache.length + num_new)
+
+    def _decode(self, x_BTD: jax.Array, rotation: Rotation, cache: KVCache):
+        answers, num_new = cache.answers, x_BTD.shape[1]
+        assert answers is not None
+        step = answers.step
+        lengths = jnp.where(answers.lengths == step, step + num_new, answers.lengths)
+        stops = jnp.broadcast_to(cache.length, cache.start.shape)
+        bounds = jnp.stack([cache.start, stops], axis=1)
+
+        def layer(block: DecoderBlock, carry, index: jax.Array):
+            x, k, v = carry
+            # The prompts are constants of the loop: as part of its carry they could be copied.
+            shared = SharedCache(cache.k, cache.v, bounds, k, v, lengths)
+            x, shared = block.decode(x, rotation, shared, index, step)
+            return x, shared.answer_k, shared.answer_v
+
+        carry = (x_BTD, answers.k, answers.v)
+        x_BTD, k, v = scan_layers(self.blocks, layer, carry, self._layers(), self.options)
+        grown = dataclasses.replace(answers, k=k, v=v, step=step + num_new, lengths=lengths)
+        return x_BTD, dataclasses.replace(cache, answers=grown)
+
+    def _layers(self) -> jax.Array:
+        return jnp.arange(self.config.num_layers, dtype=jnp.int32)

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from onevision_jax.axes import Axes, activation_sharding
 from onevision_jax.errors import InputError
-from onevision_jax.types import Batch, KVCache
+from onevision_jax.types import AnswerCache, Batch, KVCache
 from onevision_kernels.target import compiling_for
 
 Tree = TypeVar("Tree")
@@ -165,11 +165,24 @@ class ShardingRules:
 
     def cache(self, cache: KVCache) -> KVCache:
         """The shardings of a KV cache: rows as the batch, kv heads as the heads."""
-        axes = ("layers", "batch", None, "act_kv_heads", None)
-        slots: Any = self.sharding(axes, cache.k.shape)
-        rows: Any = self.sharding(("batch",), cache.start.shape)
-        whole: Any = self.replicated()
-        return KVCache(k=slots, v=slots, start=rows, length=whole)
+        slots, rows, whole = self._slots(cache.k), self._rows(cache.start), self._whole()
+        answers = cache.answers and AnswerCache(
+            k=self._slots(cache.answers.k),
+            v=self._slots(cache.answers.v),
+            step=whole,
+            lengths=self._rows(cache.answers.lengths),
+        )
+        return KVCache(k=slots, v=slots, start=rows, length=whole, answers=answers)
+
+    # A pytree of shardings has the types of the tree of arrays it stands for.
+    def _slots(self, x_LBKSH: jax.Array) -> Any:
+        return self.sharding(("layers", "batch", "act_kv_heads", None, None), x_LBKSH.shape)
+
+    def _rows(self, x_B: jax.Array) -> Any:
+        return self.sharding(("batch",), x_B.shape)
+
+    def _whole(self) -> Any:
+        return self.replicated()
 
 
 def place(tree: Tree, shardings: Any) -> Tree:

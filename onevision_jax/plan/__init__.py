@@ -4,6 +4,7 @@ from onevision_jax.plan.compile import (
     Compiled,
     compile_decode_step,
     compile_forward,
+    compile_shared_decode_step,
     compile_train_step,
 )
 from onevision_jax.plan.topology import DEVICE_BYTES, compile_only_devices
@@ -14,5 +15,6 @@ __all__ = [
     "compile_decode_step",
     "compile_forward",
     "compile_only_devices",
+    "compile_shared_decode_step",
     "compile_train_step",
 ]

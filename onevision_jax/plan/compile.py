@@ -17,21 +17,23 @@ from onevision_jax.train.settings import TrainConfig
 from onevision_jax.train.setup import Setup
 from onevision_jax.train.sft import Trainer
 from onevision_jax.types import Batch, KVCache
+from onevision_kernels.target import compiling_for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compiled:
     """What the compiler reports of one program; bytes are of one device."""
 
-    program: str  # "forward", "decode step" or "training step"
+    program: str  # "forward", "decode step", "shared decode step" or "training step"
     argument_bytes: int  # all parameters (used or not: they are resident), inputs, cache
     output_bytes: int
     alias_bytes: int  # outputs written over arguments
     temp_bytes: int  # activations and scratch
     compile_seconds: float
-    # Memory traffic of one device, where the compiler counts it (TPU); a loop's body counts once.
+    # What the compiler counts as read and written, and as operations: the loop over the layers
+    # once, not once a layer; None where it does not count (GPU).
     bytes_accessed: float | None = None
-    flops: float | None = None  # likewise
+    flops: float | None = None
 
     @property
     def peak_bytes(self) -> int:
@@ -74,6 +76,35 @@ def compile_decode_step(
 ) -> Compiled:
     """One more token for each row against a cache of `slots` slots, updated in place."""
     model = abstract(config, options)
+    start = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    cache = jax.eval_shape(lambda start: model.empty_cache(start, slots), start)
+    return _compile_step("decode step", model, rules, rows, cache)
+
+
+def compile_shared_decode_step(
+    config: QwenVLConfig,
+    options: ModelOptions,
+    rules: ShardingRules,
+    *,
+    prompts: int,
+    answers: int,
+    prompt_slots: int,
+    answer_slots: int,
+) -> Compiled:
+    """One more token for each of `answers` answers to each prompt, whose cache they share."""
+    model = abstract(config, options)
+    start = jax.ShapeDtypeStruct((prompts,), jnp.int32)
+
+    def make(start: jax.Array) -> KVCache:
+        return model.with_answers(model.empty_cache(start, prompt_slots), answers, answer_slots)
+
+    cache = jax.eval_shape(make, start)
+    return _compile_step("shared decode step", model, rules, prompts * answers, cache)
+
+
+def _compile_step(
+    program: str, model: QwenVL, rules: ShardingRules, rows: int, cache: KVCache
+) -> Compiled:
     graphdef, params = nnx.split(model)
 
     def step(params, batch: Batch, cache: KVCache) -> tuple[jax.Array, KVCache]:
@@ -82,11 +113,9 @@ def compile_decode_step(
         assert output.cache is not None
         return jnp.argmax(model.logits(output.hidden), axis=-1), output.cache
 
-    batch = abstract_batch(config, rows, 1, 0)
-    start = jax.ShapeDtypeStruct((rows,), jnp.int32)
-    cache = jax.eval_shape(lambda start: model.empty_cache(start, slots), start)
+    batch = abstract_batch(model.config, rows, 1, 0)
     return _compile(
-        "decode step",
+        program,
         jax.jit(on_mesh(rules, step), donate_argnums=2, keep_unused=True),
         _laid_out(params, rules.params(params)),
         _laid_out(batch, rules.batch(batch)),
@@ -147,7 +176,9 @@ def _laid_out(tree, shardings):
 
 def _compile(program: str, jitted, *arguments) -> Compiled:
     began = time.perf_counter()
-    compiled = jitted.lower(*arguments).compile()
+    device = jax.tree.leaves(arguments)[0].sharding.mesh.devices.flat[0]
+    with compiling_for(device):
+        compiled = jitted.lower(*arguments).compile()
     seconds = time.perf_counter() - began
     memory = compiled.memory_analysis()
     cost = compiled.cost_analysis() or {}

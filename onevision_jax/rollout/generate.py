@@ -1,7 +1,8 @@
 """Prefill and the decoding loop: pure functions over a documented state.
 
-Prompts are padded on the left, so every row writes the same cache slot at every step and the
-cache is updated in place.
+Prompts are padded on the left, so all end in the same slot. Their keys and values are kept once,
+however many answers continue them; every answer writes the same slot of its own at every step, and
+the cache is updated in place.
 
 Letters: B rows, T prompt tokens, R room for new tokens, V vocabulary.
 """
@@ -22,7 +23,7 @@ from onevision_jax.types import Batch, KVCache
 class DecodeState:
     """A generation in progress. `begin` makes it, `extend` moves it on."""
 
-    cache: KVCache  # T + R slots; holds everything but the newest token
+    cache: KVCache  # T slots a prompt, R an answer; holds everything but the newest token
     tokens: jax.Array  # [B, R] int32: what was generated; pad_id beyond `lengths`
     logprobs: jax.Array  # [B, R] float32: log-probability of each generated token
     lengths: jax.Array  # [B] int32: tokens generated, the stop token included
@@ -73,7 +74,7 @@ def begin(
     room = jnp.full((B, max_new_tokens), decoding.pad_id, jnp.int32)
     assert output.cache is not None
     return DecodeState(
-        cache=output.cache.repeat(B // num_prompts).grow(max_new_tokens),
+        cache=model.with_answers(output.cache, B // num_prompts, max_new_tokens),
         tokens=room.at[:, 0].set(tokens_B),
         logprobs=jnp.zeros((B, max_new_tokens), jnp.float32).at[:, 0].set(logprobs_B),
         lengths=jnp.ones((B,), jnp.int32),
@@ -108,10 +109,12 @@ def _step(model: QwenVL, state: DecodeState, decoding: Decoding) -> DecodeState:
     drawn_B = jnp.where(state.done, decoding.pad_id, drawn_B)
     logprobs_B = jnp.where(state.done, 0.0, logprobs_B)
     where = (jnp.int32(0), state.step)
-    assert output.cache is not None
+    cache = output.cache
+    assert cache is not None
+    assert cache.answers is not None
     return dataclasses.replace(
         state,
-        cache=output.cache,
+        cache=dataclasses.replace(cache, answers=cache.answers.end(state.done)),
         tokens=jax.lax.dynamic_update_slice(state.tokens, drawn_B[:, None], where),
         logprobs=jax.lax.dynamic_update_slice(state.logprobs, logprobs_B[:, None], where),
         lengths=state.lengths + ~state.done,

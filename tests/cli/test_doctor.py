@@ -25,7 +25,7 @@ def test_report_matches_this_process(report):
     assert report["problems"] == []
 
 
-@pytest.mark.parametrize("op", ["attention", "logprob"])
+@pytest.mark.parametrize("op", ["attention", "decode", "logprob"])
 def test_one_implementation_of_each_op_is_active(report, op):
     active = [name for name, state in report[op].items() if state.startswith("active")]
     assert len(active) == 1

@@ -122,6 +122,59 @@ def test_the_cache_changes_nothing(model):
     assert np.abs(np.concatenate(got) - want).max() <= 1e-5
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_answers_that_share_a_prompt_equal_whole_rows(model, at_once):
+    """Two answers of four tokens to each of two prompts, against rows of prompt and answer."""
+    T, rows = 12, np.random.default_rng(5).integers(0, 500, (4, 16)).astype(np.int32)
+    rows[1, :T], rows[3, :T] = rows[0, :T], rows[2, :T]
+
+    def text(tokens, start):
+        B, length = tokens.shape
+        positions = np.broadcast_to(np.arange(start, start + length), (3, B, length))
+        fields = {
+            "positions": positions,
+            "segment_ids": np.ones((B, length)),
+            "vision_index": np.full((B, length), -1),
+            "patch_positions": np.zeros((B, 0, 2)),
+            "image_ids": np.zeros((B, 0)),
+            "window_ids": np.zeros((B, 0)),
+        }
+        arrays = {name: jnp.asarray(value, jnp.int32) for name, value in fields.items()}
+        return Batch(
+            tokens=jnp.asarray(tokens), patches=jnp.zeros((B, 0, 588), jnp.uint8), **arrays
+        )
+
+    want = hidden_of(model, text(rows, 0))[:, T:]
+    cache = model(text(rows[::2, :T], 0), model.empty_cache(jnp.zeros(2, jnp.int32), T)).cache
+    cache = model.with_answers(cache, 2, 6)
+    assert cache.k.shape[1] == 2, "the prompts are held once"
+    got = []
+    for t in range(T, 16, at_once):
+        output = model(text(rows[:, t : t + at_once], t), cache)
+        cache = output.cache
+        got.append(np.asarray(output.hidden))
+    assert cache.answers.lengths.tolist() == [4] * 4
+    assert np.abs(np.concatenate(got, axis=1) - want).max() <= 1e-5
+
+
+def test_ended_answers_grow_no_longer(model):
+    """And change nothing of the others."""
+    cache = model.empty_cache(jnp.asarray([1, 0], jnp.int32), 4)
+    cache = dataclasses.replace(model.with_answers(cache, 2, 3), length=jnp.int32(4))
+    row = pack(example(1, 1, 0))
+    one = jax.tree.map(lambda leaf: jnp.repeat(leaf, 4, axis=leaf.ndim - 2), row)
+    one = dataclasses.replace(one, patches=jnp.zeros((4, 0, 588), jnp.uint8))
+    one = dataclasses.replace(one, patch_positions=jnp.zeros((4, 0, 2), jnp.int32))
+    first = model(one, cache).cache
+    ended = dataclasses.replace(
+        first, answers=first.answers.end(jnp.asarray([False, True, False, True]))
+    )
+    going, stopped = model(one, first), model(one, ended)
+    assert going.cache.answers.lengths.tolist() == [2, 2, 2, 2]
+    assert stopped.cache.answers.lengths.tolist() == [2, 0, 2, 0]
+    assert (going.hidden[::2] == stopped.hidden[::2]).all()
+
+
 @pytest.mark.parametrize("remat", ["dots", "full"])
 def test_rematerialisation_changes_no_gradient(model, remat):
     batch = pack(example(0, 7, 4))

@@ -1,5 +1,7 @@
 """Eight simulated devices compute what one computes; the rules say where everything lives."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,6 +106,18 @@ def test_every_parameter_of_every_preset_has_a_place():
         share = bytes_per_device(state, rules.params(state))
         whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
         assert whole / 8 <= share < whole / 8 * 1.01
+
+
+def test_a_cache_is_split_by_rows_and_kv_heads():
+    rules = ShardingRules(make_mesh(fsdp=4, tensor=2))
+    model = abstract(preset("debug"))
+    start = jax.ShapeDtypeStruct((4,), jnp.int32)
+    cache = jax.eval_shape(lambda s: model.with_answers(model.empty_cache(s, 8), 3, 8), start)
+    found: Any = rules.cache(cache)
+    assert found.k.spec == found.answers.v.spec == PartitionSpec(None, "fsdp", "tensor")
+    assert found.start.spec == found.answers.lengths.spec == PartitionSpec("fsdp")
+    assert found.length.spec == found.answers.step.spec == PartitionSpec()
+    assert rules.cache(jax.eval_shape(lambda s: model.empty_cache(s, 8), start)).answers is None
 
 
 def test_two_dimensions_on_one_mesh_axis_collide():

@@ -78,12 +78,30 @@ def test_vision_tokens_are_never_drawn(model, generator):
     assert not drawn & set(model.config.vision_token_ids)
 
 
-def test_logprobs_are_those_of_a_forward_pass(model, generator):
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_logprobs_are_those_of_a_forward_pass(model, generator, num_samples):
     """Teacher forcing over the answer gives the log-probabilities the engine reported."""
+    assert logprob_differences(model, generator, num_samples).max() <= 1e-4
+
+
+def test_logprobs_agree_in_bfloat16():
+    """Decode attention against the attention of training: less than 0.01 nat on average."""
+    options = ModelOptions(dtype=jnp.bfloat16, param_dtype=jnp.bfloat16, init_scale=0.1)
+    model = initialise(preset("debug"), options)
+    found = logprob_differences(model, Generator(model, stop_ids=[NEVER]), 4)
+    assert 0 < found.mean() < 0.01
+
+
+def logprob_differences(model, generator, num_samples) -> np.ndarray:
+    """|training - rollout| of each token of the last of several answers to one prompt."""
     one = prompt(3, 10)
     completion = generator.generate(
-        [one], sampling=Sampling(temperature=0.7), max_new_tokens=6, seeds=[1]
-    )[0]
+        [one],
+        sampling=Sampling(temperature=0.7),
+        max_new_tokens=6,
+        seeds=range(num_samples),
+        num_samples=num_samples,
+    )[-1]
     answer = np.asarray(completion.token_ids, np.int32)
     whole = np.concatenate([one.tokens, answer])
     full = prompt(0, len(whole))
@@ -103,7 +121,7 @@ def test_logprobs_are_those_of_a_forward_pass(model, generator):
     logits = np.array(model.logits(model(row).hidden)[0, len(one.tokens) - 1 : -1]) / 0.7
     logits[:, list(model.config.vision_token_ids)] = -np.inf
     want = np.asarray(jax.nn.log_softmax(logits))[np.arange(len(answer)), answer]
-    assert np.abs(want - completion.logprobs).max() <= 1e-4
+    return np.abs(want - completion.logprobs)
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +160,22 @@ def test_samples_of_a_prompt_are_those_of_the_prompt_repeated(generator, request
     assert [c.finish_reason for c in got] == [c.finish_reason for c in want]
     for one, other in zip(got, want, strict=True):
         assert np.allclose(one.logprobs, other.logprobs, atol=1e-4)
+
+
+def test_the_cache_holds_prompts_once_and_is_spread(spread):
+    """Rows over fsdp, kv heads over tensor, for prompts and answers alike."""
+    hot = Sampling(temperature=1.0)
+    prompts = [prompt(i, 5) for i in range(4)]
+    state, decoding = spread._start(prompts, hot, 8, None, 3)
+
+    def check(cache):
+        assert cache.k.shape[1:4] == (4, 2, 64)
+        assert cache.answers.v.shape[1:4] == (12, 2, 16)
+        for array in (cache.k, cache.v, cache.answers.k, cache.answers.v):
+            assert array.sharding.spec[:3] == (None, "fsdp", "tensor")
+
+    check(state.cache)
+    check(spread._more(state, decoding, 4).cache)
 
 
 def test_other_parameters_of_the_same_shape_can_be_used(model):

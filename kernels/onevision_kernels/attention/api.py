@@ -55,7 +55,7 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
 class PreparedRanges:
     """Ranges, the implementation chosen for them, and its schedule. `prepare_ranges` makes it."""
 
-    ranges: jax.Array
+    ranges: Any  # int32 [B, T, 4]; or its shape, for compiling alone
     schedule: Any
     call: Call = dataclasses.field(metadata={"static": True})
     implementation: str = dataclasses.field(metadata={"static": True})

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from onevision_kernels.attention.call import Call
+from onevision_kernels.attention.gpu_backward_plan import backward_plan
 from onevision_kernels.attention.gpu_tiles import TILES, GpuSchedule, RowBounds
 from onevision_kernels.attention.reference import AttentionOutput
 from onevision_kernels.attention.schedule import block_schedule
@@ -41,7 +42,7 @@ def refuses(target: Target, call: Call) -> str | None:
 
 def schedule(ranges_BT4: jax.Array, call: Call) -> GpuSchedule:
     """What both directions want to know of the ranges, once a batch."""
-    spans = [
+    forward, backward = (
         block_schedule(
             ranges_BT4, call.num_keys, causal=call.causal, query_block=queries, key_block=keys
         )
@@ -49,8 +50,12 @@ def schedule(ranges_BT4: jax.Array, call: Call) -> GpuSchedule:
             (TILES.forward_query_block, TILES.forward_key_block),
             (TILES.backward_query_block, TILES.backward_key_block),
         )
-    ]
-    return GpuSchedule(*spans, rows=_row_bounds(ranges_BT4, call))
+    )
+    return GpuSchedule(
+        forward=forward,
+        backward=backward_plan(ranges_BT4, backward, call.num_keys, causal=call.causal),
+        rows=_row_bounds(ranges_BT4, call),
+    )
 
 
 def attend(

@@ -1,7 +1,7 @@
 """Block sizes of range attention on Hopper, and the schedule both directions share."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -25,10 +25,13 @@ class RowBounds(NamedTuple):
 
 
 class GpuSchedule(NamedTuple):
-    """One schedule for each direction: their blocks differ in size. `rows`: forward only."""
+    """One schedule for each direction: their blocks differ in size. `rows`: forward only.
+
+    backward: a `gpu_backward_plan.Plan`, or the BlockSchedule one can be made of.
+    """
 
     forward: BlockSchedule
-    backward: BlockSchedule
+    backward: Any
     rows: RowBounds | None = None
 
 
