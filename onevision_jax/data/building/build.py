@@ -15,11 +15,13 @@ import functools
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Generator, Mapping
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+from onevision_jax.data import remote
 from onevision_jax.data.building.card import Card
 from onevision_jax.data.building.compare import Benchmarks, Duplicates
 from onevision_jax.data.building.examine import CHUNK, Kept, Refused, examine, refuse
@@ -68,7 +70,7 @@ def build_dataset(
     if not total:
         raise InputError("the sources have no rows; give one that is not empty")
     benchmarks = Benchmarks(settings.benchmarks)
-    with appearing(Path(out).resolve()) as folder:
+    with _target(os.fspath(out)) as folder:
         card = Card(settings)
         with (
             (folder / "rejects.jsonl").open("w", encoding="ascii", newline="\n") as rejects,
@@ -100,6 +102,18 @@ def build_dataset(
         rejects=card.rejected,
         first={reason: card.first(reason) for reason in card.rejected},
     )
+
+
+@contextlib.contextmanager
+def _target(out: str) -> Iterator[Path]:
+    """The folder to write, which appears at `out` when all is there: moved, or sent to a store."""
+    out = remote.plain(out)
+    with contextlib.ExitStack() as stack:
+        if remote.is_remote(out):
+            place = stack.enter_context(remote.sent_to(out))
+        else:
+            place = Path(out).resolve()
+        yield stack.enter_context(appearing(place))
 
 
 class _Writing:

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
+from onevision_jax.data import remote
 from onevision_jax.data.building.examine import Kept, identity, likeness, normalise
 from onevision_jax.data.building.phash import HashList, phash
 from onevision_jax.data.record import image_hash, read_image, read_rows
@@ -80,15 +80,16 @@ class Benchmarks:
             raise Rejected("benchmark text", f"it shares {RUN} words in a row with a benchmark's")
 
     def _read(self, path: str) -> None:
-        if not Path(path).is_file():
+        path = remote.plain(path)
+        if not remote.is_file(path):
             raise InputError(f"benchmark file {path!r} does not exist; check the path")
-        for number, row in read_rows(path):
+        for number, row in read_rows(remote.local_copy(path)):
             try:
-                self._add(row.get("question"), row.get("image"), Path(path).parent)
+                self._add(row.get("question"), row.get("image"), remote.parent(path))
             except InputError as error:
                 raise InputError(f"benchmark {path}, line {number}: {error}") from None
 
-    def _add(self, question: object, image: object, folder: Path) -> None:
+    def _add(self, question: object, image: object, folder: str) -> None:
         if not isinstance(question, str):
             raise InputError("field 'question' must be a string")
         text = normalise(question)

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from onevision_jax.data.record import SPLITS
+from onevision_jax.data.remote import is_file, is_folder, join, plain
 from onevision_jax.data.source import JsonlSource, Source
 from onevision_jax.data.sources.array_record import ENDING, ArrayRecordSource
 from onevision_jax.data.sources.files import find_files
@@ -31,12 +31,13 @@ def open_source(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 def _files(path: str) -> tuple[str, ...]:
     """The files of one path."""
-    if os.path.isdir(path):
+    path = plain(path)
+    if is_folder(path):
         for split in SPLITS:
-            if (Path(path) / split).is_dir() or (Path(path) / f"{split}.jsonl").is_file():
-                kind = "/" if (Path(path) / split).is_dir() else ".jsonl"
+            whole = is_folder(join(path, split))
+            if whole or is_file(join(path, f"{split}.jsonl")):
                 raise InputError(
                     f"{path!r} is a data set with its splits; name one, such as "
-                    f"{os.path.join(path, split)}{kind}"
+                    f"{join(path, split)}{'/' if whole else '.jsonl'}"
                 )
     return find_files(path, (ENDING, ".jsonl"))
