@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from onevision_jax.data import remote
 from onevision_jax.data.building.card import Card
-from onevision_jax.data.building.compare import Benchmarks, Duplicates
+from onevision_jax.data.building.compare import Benchmarks, Duplicates, Splits
 from onevision_jax.data.building.examine import CHUNK, Kept, Refused, examine, refuse
 from onevision_jax.data.building.settings import BuildSettings, open_all
 from onevision_jax.data.building.write import Shards, write_reject
@@ -73,11 +73,12 @@ def build_dataset(
     with _target(os.fspath(out)) as folder:
         card = Card(settings)
         with (
+            contextlib.closing(Splits()) as splits,
             (folder / "rejects.jsonl").open("w", encoding="ascii", newline="\n") as rejects,
             Shards(folder, settings.shard_bytes) as shards,
             contextlib.closing(examine_all(mixture, settings, workers)) as chunks,
         ):
-            writing = _Writing(settings, benchmarks, card, shards, rejects)
+            writing = _Writing(settings, benchmarks, splits, card, shards, rejects)
             for chunk in chunks:
                 for found in chunk:
                     writing.take(found)
@@ -123,12 +124,13 @@ class _Writing:
         self,
         settings: BuildSettings,
         benchmarks: Benchmarks,
+        splits: Splits,
         card: Card,
         shards: Shards,
         rejects: IO[str],
     ):
         self._settings, self._benchmarks, self._card = settings, benchmarks, card
-        self._shards, self._rejects = shards, rejects
+        self._splits, self._shards, self._rejects = splits, shards, rejects
         self._duplicates = Duplicates()
         self._ids: set[int] = set()
         self._repeats: dict[int, int] = {}  # how often an id was given, where more than once
@@ -139,6 +141,7 @@ class _Writing:
             try:
                 self._benchmarks.check(found)
                 self._duplicates.check(found)
+                found = dataclasses.replace(found, split=self._splits.place(found))
             except Rejected as rejected:
                 rejected.id = found.record.id
                 found = refuse(found.source, found.where, rejected)

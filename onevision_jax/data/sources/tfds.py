@@ -130,7 +130,7 @@ def _open(process: int, name: str, split: str) -> _Opened:
     with _explained(f"{PREFIX}{name}:{split}"):
         builder = tfds.builder_from_directory(folder)
         features = builder.info.features
-        layout = next((key for key, need in FEATURES.items() if need <= set(features)), None)
+        layout = _layout(set(features))
         if layout is None:
             raise InputError(
                 f"{PREFIX}{name} has the features {', '.join(sorted(features))}; read are those "
@@ -142,6 +142,10 @@ def _open(process: int, name: str, split: str) -> _Opened:
         # Of the whole split, if a slice of it is read: the number of records tells slices apart.
         whole = builder.info.splits[split.partition("[")[0]].num_bytes
         return _Opened(data, layout, objects, int(whole), str(folder))
+
+
+def _layout(features: set[str]) -> Layout | None:
+    return next((layout for layout, need in FEATURES.items() if need <= features), None)
 
 
 def _tfds() -> Any:

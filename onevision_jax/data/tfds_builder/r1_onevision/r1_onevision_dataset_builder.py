@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
+import tensorflow_datasets as tfds  # pyright: ignore[reportMissingImports] (an extra)
 
 from onevision_jax.data.record import FIELDS, Record
 from onevision_jax.data.remote import is_folder, join
