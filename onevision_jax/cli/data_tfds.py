@@ -31,16 +31,10 @@ def register(actions: Any) -> None:
 def run(args: Namespace) -> int:
     """Build both configs, say what there is."""
     import contextlib
-    import importlib.util
     import sys
 
-    from onevision_jax.errors import InputError
-
-    if importlib.util.find_spec("tensorflow_datasets") is None:
-        raise InputError(
-            "data tfds needs tensorflow-datasets; run pip install 'onevision-jax[tfds]'"
-        )
     from onevision_jax.data.tfds_builder.r1_onevision.r1_onevision_dataset_builder import prepare
+    from onevision_jax.errors import InputError
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # What tfds says of its progress.

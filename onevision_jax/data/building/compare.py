@@ -63,12 +63,12 @@ class Splits:
         if file in self._files:
             return self._files[file]
         found = {self._splits[number] for number in self._copies.find(kept.look)}
-        like = [split for split in SPLITS if split in found]
+        like: list[Split] = [split for split in SPLITS if split in found]
         if len(like) > 1:
             raise Rejected(
                 "near duplicate", f"its picture looks like ones in {' and in '.join(like)}"
             )
-        split = like[0] if like else kept.split
+        split: Split = like[0] if like else kept.split
         self._copies.add(kept.look)
         self._splits.append(split)
         self._files[file] = split

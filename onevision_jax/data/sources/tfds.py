@@ -124,7 +124,7 @@ class _Opened(NamedTuple):
 @functools.lru_cache(maxsize=16)
 def _open(process: int, name: str, split: str) -> _Opened:
     del process  # Only part of the key: a forked process opens its own.
-    tfds = _tfds()
+    tfds = import_tfds()
     folder = _folder(tfds, name)
     _check_classes(folder)
     with _explained(f"{PREFIX}{name}:{split}"):
@@ -148,13 +148,13 @@ def _layout(features: set[str]) -> Layout | None:
     return next((layout for layout, need in FEATURES.items() if need <= features), None)
 
 
-def _tfds() -> Any:
-    """The module tensorflow_datasets, imported when it is needed."""
+def import_tfds() -> Any:
+    """The module tensorflow_datasets; raises InputError where it is not installed."""
     try:
         return importlib.import_module("tensorflow_datasets")
     except ImportError:
         raise InputError(
-            "reading tfds: needs tensorflow-datasets; run pip install 'onevision-jax[tfds]'"
+            "TFDS data sets need tensorflow-datasets; run pip install 'onevision-jax[tfds]'"
         ) from None
 
 

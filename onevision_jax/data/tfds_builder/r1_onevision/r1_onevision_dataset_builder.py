@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds  # pyright: ignore[reportMissingImports] (an extra)
-
 from onevision_jax.data.record import FIELDS, Record
 from onevision_jax.data.remote import is_folder, join
 from onevision_jax.data.source import Rejected, Source
 from onevision_jax.data.sources import open_source
+from onevision_jax.data.sources.tfds import import_tfds
+
+tfds = import_tfds()
 
 SPLITS = {"train": tfds.Split.TRAIN, "validation": tfds.Split.VALIDATION, "test": tfds.Split.TEST}
 
@@ -37,7 +38,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         tfds.core.BuilderConfig(name="text", description="Records without a picture."),
     ]
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    def _info(self) -> Any:
         text = tfds.features.Text
         features: dict[str, Any] = {name: text() for name in FIELDS if name != "image"}
         features["choices"] = tfds.features.Sequence(text())
@@ -56,7 +57,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _has_pictures(self) -> bool:
         return self.builder_config.name == "pictures"
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[Any, Any]:
+    def _split_generators(self, dl_manager: Any) -> dict[Any, Any]:
         """The splits that have a record of this config."""
         folder = str(dl_manager.manual_dir)
         sources = {
