@@ -55,6 +55,8 @@ def plain(path: str | os.PathLike[str]) -> str:
 
 def filesystem(path: str) -> tuple[Any, str]:
     """(fsspec's file system, path in it)."""
+    # Else gcsfs asks for the bucket's type before every read, over again where it may not know it.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         core = importlib.import_module("fsspec.core")
     except ImportError:
@@ -103,9 +105,7 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     text = os.fspath(path)
     if not is_remote(text):
         return os.path.isdir(text)
-    system, inside = filesystem(text)
-    with asking(text):
-        return bool(system.isdir(inside))
+    return _kind(text) == "directory"
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
@@ -113,9 +113,17 @@ def is_file(path: str | os.PathLike[str]) -> bool:
     text = os.fspath(path)
     if not is_remote(text):
         return os.path.isfile(text)
-    system, inside = filesystem(text)
-    with asking(text):
-        return bool(system.isfile(inside))
+    return _kind(text) == "file"
+
+
+def _kind(path: str) -> str | None:
+    """Whether it is a "file" or a "directory"; None = neither. What is forbidden is an error."""
+    system, inside = filesystem(path)
+    with asking(path):
+        try:
+            return system.info(inside)["type"]
+        except FileNotFoundError:
+            return None
 
 
 def list_below(folder: str) -> list[str]:
