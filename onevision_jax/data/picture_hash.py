@@ -113,30 +113,31 @@ class Copies:
     8 bytes of memory each; the thumbnails lie in a file that goes with this (2 kB each).
     """
 
-    _WIDTH = SIDE * SIDE * 2
-
     def __init__(self) -> None:
         self._hashes = HashList()
-        self._thumbnails = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as this)
+        self._count = 0
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as this)
+        self._grow(1024)
+
+    def _grow(self, rows: int) -> None:
+        self._file.truncate(rows * SIDE * SIDE * 2)
+        self._thumbnails = np.memmap(self._file, np.float16, "r+", shape=(rows, SIDE * SIDE))
 
     def add(self, view: View) -> None:
         """Gives the picture the next number."""
+        if self._count == len(self._thumbnails):
+            self._grow(2 * self._count)
+        self._thumbnails[self._count] = view.thumbnail
         self._hashes.add(view.bits)
-        self._thumbnails.seek(0, 2)
-        self._thumbnails.write(view.thumbnail.astype(np.float16).tobytes())
+        self._count += 1
 
     def find(self, view: View) -> list[int]:
         """The numbers of the pictures added before that this is a copy of, in order."""
-        return [
-            number
-            for number in self._hashes.near(view.bits, COPY_DISTANCE)
-            if float(self._thumbnail(number) @ view.thumbnail) >= COPY_CORRELATION
-        ]
-
-    def _thumbnail(self, number: int) -> np.ndarray:
-        self._thumbnails.seek(number * self._WIDTH)
-        return np.frombuffer(self._thumbnails.read(self._WIDTH), np.float16).astype(np.float32)
+        near = np.array(self._hashes.near(view.bits, COPY_DISTANCE), np.int64)
+        alike = self._thumbnails[near].astype(np.float32) @ view.thumbnail
+        return near[alike >= COPY_CORRELATION].tolist()
 
     def close(self) -> None:
         """Removes the file."""
-        self._thumbnails.close()
+        del self._thumbnails
+        self._file.close()
