@@ -21,7 +21,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     objects: dict[str, bytes]
     refused = ""  # the bytes of names that hold this are answered with 403
 
-    def log_message(self, *words: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""
 
     def do_GET(self) -> None:
