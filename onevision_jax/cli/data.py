@@ -3,7 +3,7 @@
 from argparse import Namespace
 from typing import Any
 
-from onevision_jax.cli import data_build, data_show
+from onevision_jax.cli import data_build, data_show, data_tfds
 
 
 def register(subparsers: Any) -> None:
@@ -14,6 +14,7 @@ def register(subparsers: Any) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     data_build.register(actions)
     data_show.register(actions)
+    data_tfds.register(actions)
 
 
 def run(args: Namespace) -> int:

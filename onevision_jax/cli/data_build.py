@@ -11,6 +11,7 @@ EXAMPLE = """examples:
   onevision data build --source r1-onevision:R1-Onevision/data --out data/r1
   onevision data build --source r1-onevision:r1.parquet,3 --source synth:data/synth/train.jsonl,1 \\
       --benchmark bench/mathvision.jsonl --out data/mixed
+  onevision data build --source tfds:clevr:train --out gs://bucket/clevr
   onevision sft --config configs/sft_3b.py --config.data=data/r1/train --workdir runs/sft"""
 MAX_WORKERS = 16
 
@@ -33,11 +34,14 @@ def register(actions: Any) -> None:
         type=parse_source,
         dest="sources",
         metavar="KIND:PATH[,WEIGHT]",
-        help="file, folder or pattern; KIND is r1-onevision, sharegpt, vlm-r1, jsonl, "
-        "array-record, tfds or synth. Several times for several sources: without weights every "
-        "row is taken, with weights rows in these proportions until one source is used up",
+        help="file, folder or pattern, local or gs://, s3://; for tfds NAME[/CONFIG][:SPLIT]. KIND "
+        "is r1-onevision, sharegpt, vlm-r1, jsonl, array-record, tfds or synth. Several times for "
+        "several sources: without weights every row is taken, with weights rows in these "
+        "proportions until one source is used up",
     )
-    add("--out", required=True, metavar="DIR", help="folder to write: absent or empty")
+    add(
+        "--out", required=True, metavar="DIR", help="folder to write, absent or empty; may be gs://"
+    )
     for split in ("validation", "test"):
         add(
             f"--{split}",

@@ -1,12 +1,14 @@
 """A path -> a source of records, and a processor where there is no model yet."""
 
 import dataclasses
+import glob
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from onevision_jax.data.record import SPLITS, Record
+from onevision_jax.data.remote import is_folder, is_remote, join, matches, plain
 from onevision_jax.data.source import Rejected, Source
 from onevision_jax.data.sources import open_source
 from onevision_jax.data.target import TargetConfig, response_text
@@ -24,9 +26,13 @@ def open_path(path: str | os.PathLike[str]) -> Source:
 
     Raises InputError when there are none.
     """
-    place = Path(path)
-    folders = [place / split for split in SPLITS if (place / split).is_dir()]
-    return open_source(folders or sorted(place.glob("*.jsonl")) or place)
+    place = plain(path)
+    if not is_folder(place):
+        return open_source(place)
+    folders = [folder for split in SPLITS if is_folder(folder := join(place, split))]
+    pattern = join(place, "*.jsonl")
+    lines = matches(pattern) if is_remote(place) else sorted(glob.glob(pattern))
+    return open_source(folders or lines or place)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ moment, and a run that starts from it yields the same batches byte for byte.
 """
 
 import collections
+import contextlib
 import dataclasses
 import gc
 import json
@@ -222,8 +223,12 @@ class BatchIterator(Iterator[Batch]):
     def close(self) -> None:
         """Ends the worker processes."""
         if self._groups is not None:
-            self._groups.close()
-            self._groups = None
+            groups, self._groups = self._groups, None
+            # Grain also waits for a worker that the system refused to start (no memory, no files
+            # left); "can only join a started process" would then hide what the system said.
+            with contextlib.suppress(AssertionError):
+                groups.close()
+            del groups
             # Grain's worker handles lie in cycles. Collected at some later moment, their semaphores
             # may be given back in the middle of starting others, about which Python 3.12 warns.
             gc.collect()

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NoReturn, get_args
 
+from onevision_jax.data import remote
 from onevision_jax.errors import InputError
 
 AnswerKind = Literal["number", "choice", "text", "expression"]
@@ -151,19 +152,25 @@ def from_row(row: Mapping[str, Any], folder: str | Path) -> Record:
             fail(name, "is missing")
     values = dict(row)
     if values["image"] is not None:
-        values["image"] = read_image(values["image"], Path(folder))
+        values["image"] = read_image(values["image"], folder)
     if not isinstance(values.get("choices", []), list):
         fail("choices", "must be a list of strings")
     values["choices"] = tuple(values.get("choices", []))
     return Record(**values)
 
 
-def read_image(name: Any, folder: Path) -> bytes:
-    """The bytes of the file `name`, which must lie below `folder`, links followed."""
+def read_image(name: Any, folder: str | Path) -> bytes:
+    """The bytes of the file `name`, which must lie below `folder`, links followed.
+
+    folder: local, or of an object store.
+    """
     check_text("image", name)
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0"):
         fail("image", f"is {name!r}; expected a relative path below the file's folder")
+    if remote.is_remote(folder):
+        return _read_object(path.as_posix(), str(folder))
+    folder = Path(folder)
     file = folder / path
     if not file.resolve().is_relative_to(folder.resolve()):
         fail("image", f"is {name!r}, which a link leads out of the file's folder")
@@ -172,6 +179,16 @@ def read_image(name: Any, folder: Path) -> bytes:
     if file.stat().st_size > MAX_IMAGE_BYTES:
         fail("image", f"names {name!r}, which is larger than {MAX_IMAGE_BYTES >> 20} MiB")
     return file.read_bytes()
+
+
+def _read_object(name: str, folder: str) -> bytes:
+    try:
+        data = remote.read_below(name, folder, MAX_IMAGE_BYTES)
+    except FileNotFoundError:
+        fail("image", f"names {name!r}, which is no file below {folder}")
+    if len(data) > MAX_IMAGE_BYTES:
+        fail("image", f"names {name!r}, which is larger than {MAX_IMAGE_BYTES >> 20} MiB")
+    return data
 
 
 def parse_row(line: bytes) -> dict[str, Any]:

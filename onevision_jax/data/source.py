@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from onevision_jax.data.record import MAX_LINE_BYTES, Record, from_row, parse_row, read_image
+from onevision_jax.data.remote import is_remote, local_copy, parent, plain
 from onevision_jax.errors import InputError
 
 Reason = Literal[
@@ -112,10 +113,8 @@ class JsonlSource:
     def __post_init__(self) -> None:
         if isinstance(self.paths, str | os.PathLike):
             object.__setattr__(self, "paths", (self.paths,))
-        object.__setattr__(self, "paths", tuple(os.fspath(path) for path in self.paths))
-        for path in self.paths:
-            if not Path(path).is_file():
-                raise InputError(f"data file {path!r} does not exist; check the path")
+        object.__setattr__(self, "paths", tuple(plain(path) for path in self.paths))
+        check_files(self.paths)
 
     @functools.cached_property
     def _ends(self) -> np.ndarray:
@@ -132,10 +131,10 @@ class JsonlSource:
         where = f"{path}, line {number}"
         if end - start > MAX_LINE_BYTES:
             raise Rejected("row", f"{where}: longer than {MAX_LINE_BYTES >> 20} MiB")
-        with open(path, "rb") as stream:
+        with open(local_copy(path), "rb") as stream:
             stream.seek(start)
             line = stream.read(end - start)
-        return _record(line, Path(path).parent, where)
+        return _record(line, parent(path), where)
 
     def locate(self, index: int) -> Place:
         """The file and row of a number."""
@@ -155,7 +154,7 @@ class JsonlSource:
         return {"paths": self.paths}  # A worker finds the lines again by itself.
 
 
-def _record(line: bytes, folder: Path, where: str) -> Record:
+def _record(line: bytes, folder: str, where: str) -> Record:
     """A row's record; the image is read apart, so that its faults have their own reason."""
     id = ""
     try:
@@ -173,7 +172,7 @@ def _record(line: bytes, folder: Path, where: str) -> Record:
         raise Rejected(rejected.reason, f"{where}: {rejected}", id) from None
 
 
-def read_file(name: Any, folder: Path) -> bytes:
+def read_file(name: Any, folder: str) -> bytes:
     """The image file `name` below `folder`; raises `Rejected`."""
     try:
         image = read_image(name, folder)
@@ -188,8 +187,19 @@ def read_file(name: Any, folder: Path) -> bytes:
     return image
 
 
+def check_files(paths: Iterable[str]) -> None:
+    """Raises InputError for a local file that does not exist; a remote one says so when read."""
+    for path in paths:
+        if not is_remote(path) and not Path(path).is_file():
+            raise InputError(f"data file {path!r} does not exist; check the path")
+
+
 def stamp(path: str) -> tuple[str, int, int]:
-    """(path, bytes, time of change): what a file's tables are remembered by."""
+    """(local path, bytes, time of change): what a file's tables are remembered by.
+
+    A remote file is copied first, see `data.remote`.
+    """
+    path = local_copy(path)
     status = os.stat(path)
     return path, status.st_size, status.st_mtime_ns
 

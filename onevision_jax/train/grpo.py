@@ -41,6 +41,7 @@ from onevision_jax.rewards import GraderPool, RewardConfig
 from onevision_jax.rollout import Sampling
 from onevision_jax.train.advantage import Scale
 from onevision_jax.train.metrics import Console, MetricsFile, grpo_line
+from onevision_jax.train.pass_rates import PassRateConfig, PassRates
 from onevision_jax.train.policy import Policy
 from onevision_jax.train.policy_loss import PolicyLossConfig
 from onevision_jax.train.rollouts import (
@@ -74,6 +75,8 @@ class GRPOConfig(RunConfig):
     # Bounds on the size of images; None takes those of the checkpoint's processor.
     min_pixels: int | None = None
     max_pixels: int | None = None
+    # Whether prompts that are always or never answered rightly are asked again.
+    pass_rates: PassRateConfig = dataclasses.field(default_factory=PassRateConfig)
 
     prompts_per_step: int = 16
     group_size: int = 8
@@ -150,6 +153,8 @@ def run(config: GRPOConfig, workdir: Path, say: Callable[[str], None] = print) -
             _loop(config, policy, state, prompts, checkpoints, workdir, say)
         finally:
             checkpoints.close()
+            if config.pass_rates.settled_after is not None:
+                say(str(prompts.pass_rates))
             if prompts.dropped.total():
                 say(f"records left out: {prompts.dropped}")
 
@@ -168,26 +173,34 @@ def _loop(
     samples_file = MetricsFile(workdir / "samples.jsonl", step)
     console = Console(config.num_steps, config.log_every, say, grpo_line)
     one_step = functools.partial(_step, config, policy, prompts)
+    prompts.pass_rates.write(workdir)  # What a killed run wrote beyond its checkpoint is dropped.
+
+    def save() -> None:
+        checkpoints.save(step, state, prompts.get_state())
+        prompts.pass_rates.write(workdir)
+
     try:
         with GraderPool() as graders:
             while step < config.num_steps:
                 asked = prompts.take(config.prompts_per_step)
                 if not asked:
-                    say(f"the prompts ended after step {step} of {config.num_steps}")
+                    why = "are all settled" if prompts.all_settled else "ended"
+                    say(f"the prompts {why} after step {step} of {config.num_steps}")
                     break
                 state, samples, row = one_step(state, asked, step, graders)
                 step += 1
+                prompts.pass_rates.add(samples, step)
                 metrics.write(row)
                 console.step(row)
                 if step % config.samples_every == 0 or step in (1, config.num_steps):
                     for sample in samples[: 2 * config.group_size]:
                         samples_file.write(as_row(step, sample))
                 if step % config.save_every == 0 or step == config.num_steps:
-                    checkpoints.save(step, state, prompts.get_state())
+                    save()
         if step == first:
             say(f"nothing to do: step {step} of {config.num_steps} is done")
         elif step != config.num_steps and step % config.save_every:
-            checkpoints.save(step, state, prompts.get_state())
+            save()
         checkpoints.wait()
     finally:
         metrics.close()
@@ -237,6 +250,7 @@ def _step(
         **numbers,
         **summarise(samples, config.group_size),
         "prompts": len(asked),
+        "skipped_prompts": prompts.num_skipped,
         "micro_batches": len(parts),
         "rollout_seconds": round(rolled - began, 4),
         "grading_seconds": round(scored - rolled, 4),
@@ -270,6 +284,11 @@ class Prompts:
         self._first_prompts = config.first_prompts
         self._fixed: list[Prompt] | None = None
         self._turn = 0
+        self.pass_rates = PassRates(config.pass_rates)
+        self.num_skipped = 0  # since the step before
+        self.all_settled = False
+        # Every prompt has its turn in two epochs' length, wherever it begins.
+        self._patience = 2 * len(source) * config.pass_rates.longest_wait
         if config.first_prompts is not None:
             self._fixed = list(_first(self._iterator, config.first_prompts))
 
@@ -279,12 +298,30 @@ class Prompts:
         return self._iterator.dropped
 
     def take(self, count: int) -> list[Prompt]:
-        """The next prompts; fewer at the end of the data."""
-        if self._fixed is None:
-            return list(_first(self._iterator, count))
-        chosen = [self._fixed[(self._turn + i) % len(self._fixed)] for i in range(count)]
-        self._turn = (self._turn + count) % len(self._fixed)
+        """The next prompts that are not settled; fewer at the end of the data."""
+        chosen: list[Prompt] = []
+        self.num_skipped = skipped_in_a_row = 0
+        while len(chosen) < count:
+            prompt = self._next()
+            if prompt is None:
+                break
+            if self.pass_rates.admits(prompt.record):
+                chosen.append(prompt)
+                skipped_in_a_row = 0
+                continue
+            self.num_skipped += 1
+            skipped_in_a_row += 1
+            if skipped_in_a_row >= self._patience:
+                self.all_settled = not chosen
+                break
         return chosen
+
+    def _next(self) -> Prompt | None:
+        if self._fixed is None:
+            return next(self._iterator, None)
+        prompt = self._fixed[self._turn]
+        self._turn = (self._turn + 1) % len(self._fixed)
+        return prompt
 
     def get_state(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -292,6 +329,7 @@ class Prompts:
             "first_prompts": self._first_prompts,
             "turn": self._turn,
             "iterator": self._iterator.get_state(),
+            "pass_rates": self.pass_rates.get_state(),
         }
 
     def set_state(self, state: Any) -> None:
@@ -302,6 +340,7 @@ class Prompts:
                 f"{self._first_prompts}; set it back, or start a new workdir"
             )
         self._turn = int(state["turn"])
+        self.pass_rates.set_state(state.get("pass_rates", {}))
         self._iterator.set_state(state["iterator"])
 
 

@@ -15,9 +15,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from onevision_jax.data.building import BuildSettings, SourceSpec, build_dataset, parse_spec
-from onevision_jax.data.building.examine import normalise
-from onevision_jax.data.building.phash import MAX_DISTANCE, HashList, phash
+from onevision_jax.data.building.compare import Splits
+from onevision_jax.data.building.examine import Kept, normalise
+from onevision_jax.data.picture_hash import MAX_DISTANCE, HashList, View, view_picture
 from onevision_jax.data.record import Record, split_of, write_jsonl
+from onevision_jax.data.source import Rejected
 from onevision_jax.data.sources import open_source
 from onevision_jax.errors import InputError
 
@@ -122,18 +124,70 @@ def test_benchmark_problems_stay_out(tmp_path):
 
 
 def test_perceptual_hashes():
-    hashes = [phash(Image.open(io.BytesIO(drawing(i)))) for i in range(40)]
+    hashes = [view_picture(drawing(i))[0].bits for i in range(40)]
     looks = HashList()
     for value in hashes:
-        assert value is not None
         assert looks.near(value) == []
         looks.add(value)
     for number in range(40):
-        again = phash(Image.open(io.BytesIO(drawing(number, 100, "JPEG", quality=50))))
-        assert again is not None
-        assert looks.near(again) == [number]
-    assert looks.near((hashes[7] or 0) ^ (2**MAX_DISTANCE - 1)) == [7]
-    assert phash(Image.new("RGB", (50, 60), "red")) is None
+        again = view_picture(drawing(number, 100, "JPEG", quality=50))
+        assert looks.near(again[0].bits) == [number]
+    assert looks.near(hashes[7] ^ (2**MAX_DISTANCE - 1)) == [7]
+
+
+def test_copies_of_a_picture_share_a_split(tmp_path):
+    """Files of one picture, with other questions: their own hashes would scatter them."""
+    forms = [(200, "PNG", {}), (150, "JPEG", {"quality": 60}), (120, "PNG", {}),
+             (100, "JPEG", {"quality": 40})]  # fmt: skip
+    records = [
+        record(f"{number}-{form}-{turn}", drawing(number, side, kind, **more), f"Is {turn} {form}?")
+        for turn in range(2)
+        for form, (side, kind, more) in enumerate(forms)
+        for number in range(25)
+    ]
+    scattered = {n: {split_of(r) for r in records if r.id.startswith(f"{n}-")} for n in range(25)}
+    assert sum(len(splits) > 1 for splits in scattered.values()) > 5
+    build(tmp_path, records)
+    found = written(tmp_path / "out")
+    where = {id: split for split, ids in found.items() for id in ids}
+    assert len(where) == len(records)
+    for number in range(25):
+        splits = {split for id, split in where.items() if id.startswith(f"{number}-")}
+        first = next(r for r in records if r.id == f"{number}-0-0")
+        assert splits == {split_of(first)}
+
+
+def test_a_picture_like_those_of_two_splits_is_refused():
+    """Only what is between two groups, which are not alike, can be."""
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(2, 1024)).astype(np.float32)
+    other = 0.97 * one + 0.24 * other  # Not a copy of `one`; the middle is one of both.
+    bits = 0b1011
+    places = Splits()
+    for name, thumbnail, split in (("a", one, "train"), ("b", other, "test")):
+        assert places.place(kept_of(name, bits, thumbnail, split)) == split
+    with pytest.raises(Rejected, match="looks like ones in train and in test"):
+        places.place(kept_of("c", bits, one + other, "train"))
+    assert places.place(kept_of("d", bits, -one, "validation")) == "validation"
+    places.close()
+
+
+def kept_of(name, bits, thumbnail, split):
+    view = View(bits, (thumbnail / np.linalg.norm(thumbnail)).astype(np.float32))
+    image = hashlib.sha256(name.encode()).hexdigest()
+    return Kept(
+        source=0,
+        where=name,
+        record=record(name, None),
+        entry=b"",
+        split=split,
+        image=image,
+        look=view,
+        size=(9, 9),
+        words=1,
+        tokens=None,
+        repairs=(),
+    )
 
 
 def test_normalised_text():

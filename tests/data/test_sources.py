@@ -128,8 +128,6 @@ def test_open_source_takes_files_folders_and_patterns(tmp_path, records):
     ):
         with pytest.raises(InputError, match=complaint):
             open_source(tmp_path / path)
-    with pytest.raises(InputError, match="remote path"):
-        open_source("gs://bucket/train")
 
 
 def test_batches_from_shards_are_those_of_memory(tmp_path, records, processor):

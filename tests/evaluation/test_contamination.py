@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from onevision_jax.cli.main import main
-from onevision_jax.evaluation.picture_hash import PictureIndex, perceptual_hash, view_picture
+from onevision_jax.data.picture_hash import perceptual_hash, view_picture
+from onevision_jax.evaluation.picture_hash import PictureIndex
 from onevision_jax.evaluation.text_overlap import QuestionIndex, tokens
 
 

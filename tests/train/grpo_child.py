@@ -1,8 +1,9 @@
 """A run of GRPO in a process of its own, killed without warning; started by `test_grpo`.
 
-    python grpo_child.py WORKDIR RECORDS START STEP
+    python grpo_child.py WORKDIR RECORDS START STEP [SHARE]
 
-Kills itself when step STEP is reported and a checkpoint is on disk.
+Kills itself when step STEP is reported and a checkpoint is on disk. With SHARE, prompts are settled
+after one group.
 """
 
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 
-def main(workdir: Path, records: Path, start: Path, last: int) -> None:
+def main(workdir: Path, records: Path, start: Path, last: int, share: str | None) -> None:
     import jax
 
     jax.config.update("jax_platforms", "cpu")
@@ -27,7 +28,12 @@ def main(workdir: Path, records: Path, start: Path, last: int) -> None:
                 time.sleep(0.05)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run(short_run(records, start), workdir, say)
+    changes = {}
+    if share is not None:
+        from onevision_jax.train.pass_rates import PassRateConfig
+
+        changes["pass_rates"] = PassRateConfig(settled_after=4, settled_share=float(share))
+    run(short_run(records, start, **changes), workdir, say)
 
 
 def short_run(records: Path, start: Path, **changes: Any):
@@ -66,4 +72,5 @@ def short_run(records: Path, start: Path, **changes: Any):
 
 
 if __name__ == "__main__":
-    main(*(Path(word) for word in sys.argv[1:4]), last=int(sys.argv[4]))
+    last, *share = sys.argv[4:]
+    main(*(Path(word) for word in sys.argv[1:4]), last=int(last), share=share[0] if share else None)

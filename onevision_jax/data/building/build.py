@@ -15,13 +15,15 @@ import functools
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Generator, Mapping
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+from onevision_jax.data import remote
 from onevision_jax.data.building.card import Card
-from onevision_jax.data.building.compare import Benchmarks, Duplicates
+from onevision_jax.data.building.compare import Benchmarks, Duplicates, Splits
 from onevision_jax.data.building.examine import CHUNK, Kept, Refused, examine, refuse
 from onevision_jax.data.building.settings import BuildSettings, open_all
 from onevision_jax.data.building.write import Shards, write_reject
@@ -68,14 +70,15 @@ def build_dataset(
     if not total:
         raise InputError("the sources have no rows; give one that is not empty")
     benchmarks = Benchmarks(settings.benchmarks)
-    with appearing(Path(out).resolve()) as folder:
+    with _target(os.fspath(out)) as folder:
         card = Card(settings)
         with (
+            contextlib.closing(Splits()) as splits,
             (folder / "rejects.jsonl").open("w", encoding="ascii", newline="\n") as rejects,
             Shards(folder, settings.shard_bytes) as shards,
             contextlib.closing(examine_all(mixture, settings, workers)) as chunks,
         ):
-            writing = _Writing(settings, benchmarks, card, shards, rejects)
+            writing = _Writing(settings, benchmarks, splits, card, shards, rejects)
             for chunk in chunks:
                 for found in chunk:
                     writing.take(found)
@@ -102,6 +105,18 @@ def build_dataset(
     )
 
 
+@contextlib.contextmanager
+def _target(out: str) -> Iterator[Path]:
+    """The folder to write, which appears at `out` when all is there: moved, or sent to a store."""
+    out = remote.plain(out)
+    with contextlib.ExitStack() as stack:
+        if remote.is_remote(out):
+            place = stack.enter_context(remote.sent_to(out))
+        else:
+            place = Path(out).resolve()
+        yield stack.enter_context(appearing(place))
+
+
 class _Writing:
     """Compares records with those before them, and writes what stays."""
 
@@ -109,12 +124,13 @@ class _Writing:
         self,
         settings: BuildSettings,
         benchmarks: Benchmarks,
+        splits: Splits,
         card: Card,
         shards: Shards,
         rejects: IO[str],
     ):
         self._settings, self._benchmarks, self._card = settings, benchmarks, card
-        self._shards, self._rejects = shards, rejects
+        self._splits, self._shards, self._rejects = splits, shards, rejects
         self._duplicates = Duplicates()
         self._ids: set[int] = set()
         self._repeats: dict[int, int] = {}  # how often an id was given, where more than once
@@ -125,6 +141,7 @@ class _Writing:
             try:
                 self._benchmarks.check(found)
                 self._duplicates.check(found)
+                found = dataclasses.replace(found, split=self._splits.place(found))
             except Rejected as rejected:
                 rejected.id = found.record.id
                 found = refuse(found.source, found.where, rejected)

@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
+from onevision_jax.data import remote
 from onevision_jax.data.building.examine import Kept, identity, likeness, normalise
-from onevision_jax.data.building.phash import HashList, phash
-from onevision_jax.data.record import image_hash, read_image, read_rows
+from onevision_jax.data.picture_hash import Copies, HashList, view_picture
+from onevision_jax.data.record import SPLITS, Split, image_hash, read_image, read_rows
 from onevision_jax.data.source import Rejected
 from onevision_jax.errors import InputError
-from onevision_jax.processor import load_image
 
 ALIKE = 0.5  # share of words
 RUN = 13  # words in a row that two questions share only by copying
@@ -19,8 +18,9 @@ class Duplicates:
     """The first of several records stays.
 
     Duplicate: same image file, question and choices. Near duplicate: question, choices and answer
-    are the same but for case and punctuation, and the pictures look the same (`phash`). Pictures
-    that look the same with another answer stay: charts of one make differ in a number or two.
+    are the same but for case and punctuation, and the pictures' hashes are near (`picture_hash`).
+    Pictures that look the same with another answer stay: charts of one make differ in a number or
+    two.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,47 @@ class Duplicates:
         if kept.look is None:
             return
         looks = self._looks.setdefault(bytes.fromhex(likeness(kept)), HashList())
-        if looks.near(kept.look):
+        if looks.near(kept.look.bits):
             raise Rejected(
                 "near duplicate", "the same question about a picture that looks the same"
             )
-        looks.add(kept.look)
+        looks.add(kept.look.bits)
+
+
+class Splits:
+    """The split of each record: that of its picture's hash, but copies of a picture keep together.
+
+    A picture resized, recompressed or slightly retouched (`picture_hash`) goes where the first of
+    its kind went, whatever is asked about it. One that is like pictures of two splits is refused.
+    """
+
+    def __init__(self) -> None:
+        self._copies = Copies()
+        self._splits: list[Split] = []  # of each of the copies
+        self._files: dict[bytes, Split] = {}
+
+    def place(self, kept: Kept) -> Split:
+        """The split; raises `Rejected`."""
+        if kept.look is None:
+            return kept.split
+        file = bytes.fromhex(kept.image)[:16]
+        if file in self._files:
+            return self._files[file]
+        found = {self._splits[number] for number in self._copies.find(kept.look)}
+        like: list[Split] = [split for split in SPLITS if split in found]
+        if len(like) > 1:
+            raise Rejected(
+                "near duplicate", f"its picture looks like ones in {' and in '.join(like)}"
+            )
+        split: Split = like[0] if like else kept.split
+        self._copies.add(kept.look)
+        self._splits.append(split)
+        self._files[file] = split
+        return split
+
+    def close(self) -> None:
+        """Frees what is kept of the pictures."""
+        self._copies.close()
 
 
 class Benchmarks:
@@ -69,7 +105,7 @@ class Benchmarks:
             raise Rejected("benchmark image", "its image is one of a benchmark's")
         question = normalise(kept.record.question)
         words = frozenset(question.split())
-        near = [] if kept.look is None else self._looks.near(kept.look)
+        near = [] if kept.look is None else self._looks.near(kept.look.bits)
         if any(overlap(words, self._asked[number]) >= ALIKE for number in near):
             raise Rejected(
                 "benchmark image", "picture and question are like those of a benchmark's"
@@ -80,15 +116,16 @@ class Benchmarks:
             raise Rejected("benchmark text", f"it shares {RUN} words in a row with a benchmark's")
 
     def _read(self, path: str) -> None:
-        if not Path(path).is_file():
+        path = remote.plain(path)
+        if not remote.is_file(path):
             raise InputError(f"benchmark file {path!r} does not exist; check the path")
-        for number, row in read_rows(path):
+        for number, row in read_rows(remote.local_copy(path)):
             try:
-                self._add(row.get("question"), row.get("image"), Path(path).parent)
+                self._add(row.get("question"), row.get("image"), remote.parent(path))
             except InputError as error:
                 raise InputError(f"benchmark {path}, line {number}: {error}") from None
 
-    def _add(self, question: object, image: object, folder: Path) -> None:
+    def _add(self, question: object, image: object, folder: str) -> None:
         if not isinstance(question, str):
             raise InputError("field 'question' must be a string")
         text = normalise(question)
@@ -98,9 +135,8 @@ class Benchmarks:
         if image is not None:
             data = read_image(image, folder)
             self._files.add(image_hash(data))
-            look = phash(load_image(data))
-            if look is not None:
-                self._looks.add(look)
+            for look in view_picture(data):
+                self._looks.add(look.bits)
                 self._asked.append(frozenset(text.split()))
 
 

@@ -7,9 +7,9 @@ import json
 import re
 from typing import cast
 
-from onevision_jax.data.building.phash import phash
 from onevision_jax.data.building.settings import BuildSettings, BuildSource
 from onevision_jax.data.cleaning import Cleaned
+from onevision_jax.data.picture_hash import View, view_image
 from onevision_jax.data.record import Record, Split, image_hash, split_of
 from onevision_jax.data.source import Rejected, Source
 from onevision_jax.data.sources.array_record import pack
@@ -32,9 +32,9 @@ class Kept:
     where: str
     record: Record  # without its image
     entry: bytes  # as it is written
-    split: Split
+    split: Split  # by its own picture alone
     image: str  # SHA-256 of the encoded file; "" = none
-    look: int | None  # perceptual hash
+    look: View | None  # None: no picture, or one of a single colour
     size: tuple[int, int] | None  # width and height in pixels
     words: int  # of prompt and response
     tokens: int | None
@@ -98,7 +98,7 @@ def measure(cleaned: Cleaned, settings: BuildSettings, source: int, where: str) 
             picture = load_image(record.image)
         except InputError as error:
             raise Rejected("image", str(error), record.id) from None
-        look, size = phash(picture), picture.size
+        look, size = next(iter(view_image(picture)), None), picture.size
     words, tokens = lengths(record, settings.tokenizer)
     return Kept(
         source=source,

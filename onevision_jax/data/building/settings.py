@@ -10,11 +10,12 @@ from onevision_jax.data.sources.files import find_files
 from onevision_jax.data.sources.mixed import MixedSource
 from onevision_jax.data.sources.r1_onevision import open_r1_onevision
 from onevision_jax.data.sources.sharegpt import open_sharegpt
+from onevision_jax.data.sources.tfds import TfdsSource, open_tfds
 from onevision_jax.data.sources.vlm_r1 import open_vlm_r1
 from onevision_jax.errors import InputError
 
 KINDS = ("r1-onevision", "sharegpt", "vlm-r1", "jsonl", "array-record", "tfds", "synth")
-BuildSource = ConversationSource | JsonlSource | ArrayRecordSource
+BuildSource = ConversationSource | JsonlSource | ArrayRecordSource | TfdsSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +84,7 @@ def open_spec(spec: SourceSpec, image_folder: str | None) -> BuildSource:
     if spec.kind == "array-record":
         return ArrayRecordSource(find_files(spec.path, (ENDING,)))
     if spec.kind == "tfds":
-        raise InputError(
-            "source kind tfds needs a reader that is not built yet; export the TFDS data set to "
-            "JSONL and name it as jsonl:FILE"
-        )
+        return open_tfds(spec.path)
     return JsonlSource(find_files(spec.path, (".jsonl",)))  # synth: what onevision synth wrote.
 
 

@@ -20,7 +20,7 @@ from array_record.python import (
 )
 
 from onevision_jax.data.record import Record, from_row, parse_row, to_row
-from onevision_jax.data.source import Place, Rejected, stamp
+from onevision_jax.data.source import Place, Rejected, check_files, stamp
 from onevision_jax.data.sources.files import place
 from onevision_jax.errors import InputError
 
@@ -67,9 +67,7 @@ class ArrayRecordSource:
     paths: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for path in self.paths:
-            if not Path(path).is_file():
-                raise InputError(f"data file {path!r} does not exist; check the path")
+        check_files(self.paths)
 
     @functools.cached_property
     def _ends(self) -> np.ndarray:

@@ -9,11 +9,12 @@ from typing import Any
 
 from onevision_jax.data.cleaning import Cleaned, Dialogue, clean
 from onevision_jax.data.record import MAX_IMAGE_BYTES, Record
+from onevision_jax.data.remote import plain
 from onevision_jax.data.source import Place, Rejected, read_file
 from onevision_jax.data.sources.json_rows import JsonRows
 from onevision_jax.data.sources.parquet import ParquetRows
 
-Layout = Callable[[Mapping[str, Any], Path, str], Dialogue]
+Layout = Callable[[Mapping[str, Any], str, str], Dialogue]
 """(row, folder of its images, id where the row has none) -> dialogue; raises `Rejected`."""
 
 
@@ -39,9 +40,9 @@ class ConversationSource:
         try:
             row = self.rows.read(index)
             id = row_id(row)
-            folder = self.image_folder or self.rows.folder(index)
+            folder = plain(self.image_folder or self.rows.folder(index))
             spare = f"{Path(where.file).stem}-{where.row.split()[1]}"
-            return clean(self.layout(row, Path(folder), spare), self.needs_reasoning)
+            return clean(self.layout(row, folder, spare), self.needs_reasoning)
         except Rejected as rejected:
             raise Rejected(rejected.reason, f"{where}: {rejected}", id) from None
 
@@ -88,7 +89,7 @@ def _text(role: str, text: Any) -> str:
     return text
 
 
-def one_image(value: Any, folder: Path) -> bytes | None:
+def one_image(value: Any, folder: str) -> bytes | None:
     """The image of a path, a list of one path, or nothing; several are refused."""
     if isinstance(value, list):
         if len(value) > 1:

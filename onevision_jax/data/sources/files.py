@@ -2,11 +2,12 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from onevision_jax.data import remote
 from onevision_jax.errors import InputError
 
 
@@ -16,33 +17,33 @@ def find_files(path: str, endings: Sequence[str]) -> tuple[str, ...]:
     A folder gives the files of the first of `endings` it has any of: parquet and not the notes in
     JSON beside it. The order is that of the names. Raises InputError when there is no such file.
     """
-    if "://" in path:
-        raise InputError(
-            f"{path!r} is a remote path, and sources are read from local files; "
-            "mount the bucket or copy it first"
-        )
-    if os.path.isfile(path):
+    path = remote.plain(path)
+    if remote.is_file(path):
         return (path,)
-    if os.path.isdir(path):
+    if remote.is_folder(path):
         for ending in endings:
-            found = sorted(map(str, _below(Path(path), ending)))
+            found = _below(path, ending)
             if found:
                 return tuple(found)
         raise InputError(
             f"folder {path!r} holds no file that ends in {' or '.join(endings)}; "
             "name the folder or file of a data set"
         )
-    found = sorted(filter(os.path.isfile, glob.glob(path, recursive=True)))
+    if remote.is_remote(path):
+        found = remote.matches(path)
+    else:
+        found = sorted(filter(os.path.isfile, glob.glob(path, recursive=True)))
     if not found:
         raise InputError(f"data file {path!r} does not exist; check the path")
     return tuple(found)
 
 
-def _below(folder: Path, ending: str) -> Iterator[Path]:
-    for path in folder.rglob(f"*{ending}"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden:
-            yield path
+def _below(folder: str, ending: str) -> list[str]:
+    if remote.is_remote(folder):
+        return [name for name in remote.list_below(folder) if name.endswith(ending)]
+    files = (path for path in Path(folder).rglob(f"*{ending}") if path.is_file())
+    parts = ((path, path.relative_to(folder).parts) for path in files)
+    return sorted(str(path) for path, names in parts if not any(n[:1] == "." for n in names))
 
 
 def place(ends: np.ndarray, index: int) -> tuple[int, int]:

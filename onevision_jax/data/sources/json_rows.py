@@ -7,12 +7,12 @@ import dataclasses
 import functools
 import mmap
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onevision_jax.data.record import parse_row
+from onevision_jax.data.remote import local_copy, parent
 from onevision_jax.data.source import Place, Rejected, line_table, stamp
 from onevision_jax.data.sources.files import place
 from onevision_jax.errors import InputError
@@ -51,7 +51,7 @@ class JsonRows:
         start, end, _ = row_table(*stamp(self.paths[file]))[row]
         if end - start > MAX_ROW_BYTES:
             raise Rejected("row", f"longer than {MAX_ROW_BYTES >> 20} MiB")
-        with open(self.paths[file], "rb") as stream:
+        with open(local_copy(self.paths[file]), "rb") as stream:
             stream.seek(start)
             text = stream.read(end - start)
         try:
@@ -59,9 +59,9 @@ class JsonRows:
         except InputError as error:
             raise Rejected("row", str(error)) from None
 
-    def folder(self, index: int) -> Path:
+    def folder(self, index: int) -> str:
         """Where the row's file lies."""
-        return Path(self.locate(index).file).parent
+        return parent(self.locate(index).file)
 
     def fingerprint(self) -> dict[str, int]:
         return {"records": len(self), "bytes": sum(stamp(path)[1] for path in self.paths)}

@@ -8,11 +8,11 @@ group a row; for training, `onevision data build` writes ArrayRecord.
 import dataclasses
 import functools
 import importlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from onevision_jax.data.remote import parent
 from onevision_jax.data.source import TRANSIENT, Place, Rejected, stamp
 from onevision_jax.data.sources.files import place
 from onevision_jax.errors import InputError
@@ -60,9 +60,9 @@ class ParquetRows:
                 raise
             raise Rejected("row", f"cannot be read ({' '.join(str(error).split())})") from None
 
-    def folder(self, index: int) -> Path:
+    def folder(self, index: int) -> str:
         """Where the row's file lies."""
-        return Path(self.locate(index).file).parent
+        return parent(self.locate(index).file)
 
     def fingerprint(self) -> dict[str, int]:
         return {"records": len(self), "bytes": sum(stamp(path)[1] for path in self.paths)}

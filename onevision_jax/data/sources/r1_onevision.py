@@ -5,7 +5,6 @@ data set's card, and issue 5 of the authors' repository. The data set is Apache-
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from onevision_jax.data.cleaning import Dialogue
@@ -24,7 +23,7 @@ NAME = "r1-onevision"
 COLUMNS = ("id", "image", "conversations")
 
 
-def read_row(row: Mapping[str, Any], folder: Path, spare_id: str) -> Dialogue:
+def read_row(row: Mapping[str, Any], folder: str, spare_id: str) -> Dialogue:
     """The dialogue of a row; raises `Rejected`. An image is never a path here."""
     del folder, spare_id
     id = row_id(row)

@@ -6,7 +6,6 @@ images start at the file's folder unless another is given, as with LLaMA-Factory
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from onevision_jax.data.cleaning import Dialogue
@@ -22,7 +21,7 @@ from onevision_jax.data.sources.json_rows import JsonRows
 NAME = "sharegpt"
 
 
-def read_row(row: Mapping[str, Any], folder: Path, spare_id: str) -> Dialogue:
+def read_row(row: Mapping[str, Any], folder: str, spare_id: str) -> Dialogue:
     """The dialogue of a row; raises `Rejected`."""
     if "messages" in row or "conversations" not in row:
         turns = read_turns(row, "messages", ("role", "content"), "user", {"assistant"})

@@ -6,7 +6,6 @@ given, the file's own). Rows with several images are refused: a record holds one
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from onevision_jax.data.cleaning import Dialogue
@@ -22,7 +21,7 @@ from onevision_jax.data.sources.json_rows import JsonRows
 NAME = "vlm-r1"
 
 
-def read_row(row: Mapping[str, Any], folder: Path, spare_id: str) -> Dialogue:
+def read_row(row: Mapping[str, Any], folder: str, spare_id: str) -> Dialogue:
     """The dialogue of a row; raises `Rejected`."""
     question, response, system = read_turns(
         row, "conversations", ("from", "value"), "human", {"gpt", "assistant"}
