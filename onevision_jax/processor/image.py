@@ -262,8 +262,11 @@ def _to_rgb(image: Image.Image, own: bool) -> Image.Image:
             return image._new(image.im)  # The same pixels; convert would copy them.
         return image.convert("RGB")
     image = image.convert("RGBA")
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == 255:  # Opaque, as most screenshots and renderings are.
+        return image.convert("RGB")
     white = Image.new("RGB", image.size, (255, 255, 255))
-    white.paste(image, mask=image.getchannel("A"))
+    white.paste(image, mask=alpha)
     return white
 
 
