@@ -261,7 +261,8 @@ def _to_rgb(image: Image.Image, own: bool) -> Image.Image:
         if own and image.mode == "RGB":
             return image._new(image.im)  # The same pixels; convert would copy them.
         return image.convert("RGB")
-    image = image.convert("RGBA")
+    if image.mode != "RGBA":
+        image = image.convert("RGBA")
     alpha = image.getchannel("A")
     if alpha.getextrema()[0] == 255:  # Opaque, as most screenshots and renderings are.
         return image.convert("RGB")
