@@ -21,6 +21,7 @@ from onevision_jax.data.record import Record
 from onevision_jax.data.settings import PipelineConfig
 from onevision_jax.data.shards import ShardPacker, ShardState, ShardView
 from onevision_jax.data.source import Rejected, Source
+from onevision_jax.data.workers import die_with_parent
 
 Item = TypeVar("Item")
 _FOREVER = 2**62  # Places in a run without end.
@@ -92,7 +93,13 @@ def build(
     options = grain.multiprocessing.MultiprocessingOptions(
         num_workers=config.num_workers, per_worker_buffer_size=2
     )
-    return graph.mp_prefetch(options)
+    return graph.mp_prefetch(options, worker_init_fn=_start_worker)
+
+
+def _start_worker(index: int, count: int) -> None:
+    """Grain's workers by themselves outlive a process that is killed, for ever."""
+    del index, count
+    die_with_parent()
 
 
 class PackShards(grain.IterDataset):

@@ -10,6 +10,7 @@ opened, so no image file starts Ghostscript or reaches a rarely fuzzed decoder.
 
 import contextlib
 import io
+import itertools
 import math
 import os
 import stat
@@ -140,19 +141,25 @@ def _grey_channel(image: Image.Image) -> Image.Image | None:
     """The one channel of an RGB image whose three are equal, as in scans and line drawings."""
     if image.mode != "RGB":
         return None
-    x, y = image.width // 2, image.height // 2
-    centre = np.asarray(image.crop((max(0, x - 32), max(0, y - 32), x + 1, y + 1)))
-    if (centre != centre[:, :, :1]).any():  # Most coloured images end here.
+    sample = np.asarray(image.resize((48, 48), Image.Resampling.NEAREST))
+    if (sample != sample[:, :, :1]).any():  # Most coloured images end here.
         return None
-    red, green, blue = (channel.tobytes() for channel in image.split())
-    return image.getchannel(0) if red == green == blue else None
+    red = image.getchannel(0)
+    same = red.tobytes()
+    if any(image.getchannel(channel).tobytes() != same for channel in (1, 2)):
+        return None
+    return red
 
 
-def patchify(image_HWC: np.ndarray, *, patch_size: int, merge_size: int) -> np.ndarray:
+def patchify(
+    image_HWC: np.ndarray, *, patch_size: int, merge_size: int, window: int | None = None
+) -> np.ndarray:
     """Cuts an image into flattened patches, the patches of one merged unit next to each other.
 
     Args:
         image_HWC: uint8 [H, W, C], H and W multiples of patch_size * merge_size.
+        window: merged units along the side of a window. Units lie window after window, row by row
+            within each: the order of `window_order`. None = row by row over the whole image.
 
     Returns:
         uint8 [P, patch_size * patch_size * C], each row a patch in (y, x, c) order; with merge_size
@@ -165,9 +172,16 @@ def patchify(image_HWC: np.ndarray, *, patch_size: int, merge_size: int) -> np.n
     # One patch row (14 x 3 bytes) is moved as a single opaque item: 5 times fewer strides to walk.
     run = np.dtype((np.void, patch_size * num_channels))
     rows = np.ascontiguousarray(image_HWC).reshape(height, -1).view(run)
-    rows = rows.reshape(h // merge_size, merge_size, patch_size, w // merge_size, merge_size)
-    rows = np.ascontiguousarray(rows.transpose(0, 3, 1, 4, 2))
-    return rows.view(np.uint8).reshape(h * w, patch_size * patch_size * num_channels)
+    units = rows.reshape(h // merge_size, merge_size, patch_size, w // merge_size, merge_size)
+    units = units.transpose(0, 3, 1, 4, 2)
+    side = window or max(h, w)
+    patches, done = np.empty((h * w, patch_size), run), 0
+    for top, left in itertools.product(range(0, len(units), side), range(0, w // merge_size, side)):
+        part = units[top : top + side, left : left + side]
+        # Straight to its place: every further copy of the pixels costs as much as the cut itself.
+        patches[done : done + part.size // patch_size].reshape(part.shape)[...] = part
+        done += part.size // patch_size
+    return patches.view(np.uint8).reshape(h * w, patch_size * patch_size * num_channels)
 
 
 def _read(stream: IO[bytes], name: str) -> Image.Image:
@@ -186,11 +200,11 @@ def _read(stream: IO[bytes], name: str) -> Image.Image:
             f"give one of {', '.join(IMAGE_FORMATS)}"
         ) from error
     with image:
-        return _decode(image, name)
+        return _decode(image, name, own=True)
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
-    """Header checks, then pixels: upright RGB."""
+def _decode(image: Image.Image, name: str, own: bool = False) -> Image.Image:
+    """Header checks, then pixels: upright RGB; the image itself may be used up if it is our own."""
     _check_size(image.height, image.width, name)
     if image.width * image.height > MAX_IMAGE_PIXELS:
         raise InputError(
@@ -204,7 +218,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         with _quiet() if image.format == "TIFF" else contextlib.nullcontext():
             image.load()
         orientation = _orientation(image)
-        image = _to_rgb(image)
+        image = _to_rgb(image, own)
         if orientation in _TRANSPOSE:
             image = image.transpose(_TRANSPOSE[orientation])
         image.info = {}  # Pillow copies the EXIF block: loaded again, it would turn once more.
@@ -235,8 +249,8 @@ def _orientation(image: Image.Image) -> int:
             return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to RGB, transparency on white."""
+def _to_rgb(image: Image.Image, own: bool) -> Image.Image:
+    """Any Pillow mode to a new RGB image, transparency on white."""
     if image.mode.startswith("I"):
         image = _grey16_to_grey8(image)
     if image.mode == "F":
@@ -244,10 +258,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "La":  # Pillow converts premultiplied grey in two steps only.
         image = image.convert("LA")
     if not image.has_transparency_data:
-        return image.convert("RGB")  # A copy even of an RGB image: its info is cleared later.
-    image = image.convert("RGBA")
+        if own and image.mode == "RGB":
+            return image._new(image.im)  # The same pixels; convert would copy them.
+        return image.convert("RGB")
+    if image.mode != "RGBA":
+        image = image.convert("RGBA")
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == 255:  # Opaque, as most screenshots and renderings are.
+        return image.convert("RGB")
     white = Image.new("RGB", image.size, (255, 255, 255))
-    white.paste(image, mask=image.getchannel("A"))
+    white.paste(image, mask=alpha)
     return white
 
 

@@ -23,7 +23,7 @@ from onevision_jax.processor.image import ImageSource
 from onevision_jax.processor.positions import mrope_positions
 from onevision_jax.processor.settings import ProcessorConfig
 from onevision_jax.processor.tokenizer import Tokenizer
-from onevision_jax.processor.windows import WindowOrder, window_order
+from onevision_jax.processor.windows import WindowOrder, units_per_window, window_order
 
 IMAGE_PAD = "<|image_pad|>"
 VIDEO_PAD = "<|video_pad|>"
@@ -176,7 +176,10 @@ class Processor:
         )
         picture = images_.resize_bicubic(picture, height, width)
         patches = images_.patchify(
-            np.asarray(picture), patch_size=config.patch_size, merge_size=config.merge_size
+            np.asarray(picture),
+            patch_size=config.patch_size,
+            merge_size=config.merge_size,
+            window=units_per_window(config.patch_size, config.merge_size, config.window_size),
         )
         windows = window_order(
             height // config.patch_size,
@@ -185,11 +188,10 @@ class Processor:
             merge_size=config.merge_size,
             window_size=config.window_size,
         )
-        units = patches.reshape(len(windows.order), -1)[windows.order]
         return _Vision(
             rows=height // config.factor,
             columns=width // config.factor,
-            patches=units.reshape(patches.shape),
+            patches=patches,
             windows=windows,
         )
 
@@ -224,7 +226,7 @@ class Processor:
             window_ids.append(np.repeat(one.windows.window_ids, per_unit) + num_windows + 1)
             num_windows += int(one.windows.window_ids[-1]) + 1
         return {
-            "patches": np.concatenate(patches),
+            "patches": patches[1] if len(vision) == 1 else np.concatenate(patches),
             "patch_positions": np.concatenate(positions),
             "image_ids": np.concatenate(image_ids),
             "window_ids": np.concatenate(window_ids),

@@ -21,6 +21,7 @@ from onevision_jax.processor import (
     patchify,
     resize_bicubic,
     smart_resize,
+    window_order,
 )
 
 PUBLISHED = {"factor": 28, "min_pixels": 3136, "max_pixels": 12845056}
@@ -128,6 +129,18 @@ def test_patchify_order():
         np.testing.assert_array_equal(patch, crop.reshape(-1))
 
 
+@pytest.mark.parametrize("size", [(28, 28), (112, 224), (308, 140), (252, 476)])
+def test_patchify_in_window_order(size):
+    """The units of `window_order`, one after the other."""
+    pixels = noise(*size)
+    by_row = patchify(pixels, patch_size=14, merge_size=2)
+    h, w = size[0] // 14, size[1] // 14
+    order = window_order(h, w, patch_size=14, merge_size=2, window_size=112).order
+    expected = by_row.reshape(len(order), -1)[order].reshape(by_row.shape)
+    ours = patchify(pixels, patch_size=14, merge_size=2, window=4)
+    np.testing.assert_array_equal(ours, expected)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -162,6 +175,21 @@ def test_alpha_is_put_on_white(mode):
     expected = np.floor((color * alpha + 255 * (255 - alpha)) / 255 + 0.5).astype(np.uint8)
     ours = np.asarray(load_image(encoded(Image.fromarray(pixels, mode=None))))
     np.testing.assert_array_equal(ours, np.broadcast_to(expected, (30, 40, 3)))
+
+
+@pytest.mark.parametrize("clear", [None, (0, 0), (29, 39)])
+def test_an_alpha_channel_counts_wherever_it_is_used(clear):
+    """One that is opaque everywhere changes nothing, and one see-through pixel is seen."""
+    pixels = noise(30, 40, 4)
+    pixels[..., 3] = 255
+    if clear:
+        pixels[*clear, 3] = 0
+    expected = pixels[..., :3].copy()
+    if clear:
+        expected[clear] = 255
+    np.testing.assert_array_equal(
+        np.asarray(load_image(encoded(Image.fromarray(pixels)))), expected
+    )
 
 
 @pytest.mark.parametrize("transparency", [2, bytes([255, 128, 0, 7])])

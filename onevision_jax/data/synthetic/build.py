@@ -15,10 +15,7 @@ import fcntl
 import functools
 import json
 import multiprocessing
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -34,6 +31,7 @@ from onevision_jax.data.record import (
     write_image,
 )
 from onevision_jax.data.synthetic import FAMILIES, SIDES, make_record
+from onevision_jax.data.workers import die_with_parent
 from onevision_jax.errors import InputError
 
 MAX_SIZE = 2048  # pixels a side
@@ -116,19 +114,6 @@ def draw_range(settings: SynthSettings, folder: Path, start: int) -> list[Drawn]
         place = image_path(record.image)
         drawn.append(Drawn(name, record.tier, split_of(record), place, format_row(record)))
     return drawn
-
-
-def die_with_parent() -> None:
-    """Leave interrupts to the parent, and end when it is gone, even if it was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def draw_all(settings: SynthSettings, folder: Path, processes: int) -> Generator[list[Drawn]]:
