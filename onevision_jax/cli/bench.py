@@ -5,7 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from onevision_jax.cli import bench_data
+from onevision_jax.cli import bench_data, bench_gates
 
 EXAMPLE = """examples:
   onevision bench rollout --checkpoint Qwen2.5-VL-3B-Instruct --rows 8 --json rollout.json
@@ -34,11 +34,13 @@ def register(subparsers: Any) -> None:
     add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     add("--json", type=Path, metavar="FILE", help="write every measurement to this file")
     bench_data.register(subjects, EXAMPLE)
+    bench_gates.register(subjects)
 
 
 def run(args: Namespace) -> int:
     """Measure, print a table, write the JSON."""
-    return bench_data.run(args) if args.subject == "data" else run_rollout(args)
+    runs = {"data": bench_data.run, "gates": bench_gates.run, "rollout": run_rollout}
+    return runs[args.subject](args)
 
 
 def run_rollout(args: Namespace) -> int:

@@ -1,0 +1,105 @@
+"""One process per target: the compilers read their settings once, when they load.
+
+A case that takes longer than its limit is killed with its process; the rest go on in a new one.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from onevision_jax.plan.gates import bundles
+from onevision_jax.plan.gates.case import GPUS
+from onevision_jax.plan.gates.cases import names_for
+
+# Kind -> the smallest topology of it.
+TARGETS = {"h200": "h200:1", "v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"}
+CASE_SECONDS = 300.0  # The longest takes 20 on two idle cores; busy ones are many times slower.
+
+
+def measure_target(
+    target: str, names: list[str] | None = None, *, case_seconds: float = CASE_SECONDS
+) -> Iterator[dict[str, Any]]:
+    """What became of each case, one after the other (the lines of measure.py).
+
+    names: by default all cases of the target.
+    """
+    left = names_for(target) if names is None else list(names)
+    while left:
+        for found in _one_process(target, tuple(left), case_seconds):
+            left.remove(found["case"])
+            yield found
+
+
+def _one_process(
+    target: str, names: tuple[str, ...], case_seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Up to the end or to the first case that fails with the process; at least one case."""
+    with tempfile.TemporaryDirectory(prefix="onevision-gates-") as home:
+        folder, errors = Path(home) / "dump", Path(home) / "stderr"
+        folder.mkdir()
+        command = [sys.executable, "-m", "onevision_jax.plan.gates.measure", target, str(folder)]
+        with errors.open("w") as stderr:
+            process = subprocess.Popen(
+                [*command, *names],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env=environment(target, folder),
+            )
+        try:
+            lines = _lines_of(process)
+            for name in names:
+                try:
+                    line = lines.get(timeout=case_seconds)
+                except queue.Empty:
+                    reason = f"not compiled within {case_seconds:g} s"
+                else:
+                    if line is not None:
+                        yield json.loads(line)
+                        continue
+                    reason = f"the compiling process ended: {_last_line(errors)}"
+                yield {"case": name, "outcome": "failed", "reason": reason}
+                return
+        finally:
+            process.kill()
+            process.wait()
+
+
+def environment(target: str, folder: Path) -> dict[str, str]:
+    """What the compilers of the target must see: no flags or caches of this process."""
+    drop = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "MOSAIC_GPU_DUMP_TO", "JAX_COMPILATION_CACHE_DIR")
+    inherited = {name: value for name, value in os.environ.items() if name not in drop}
+    ours = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    if target in GPUS:
+        ours["MOSAIC_GPU_DUMP_TO"] = str(folder)
+    else:
+        ours["LIBTPU_INIT_ARGS"] = bundles.FLAGS.format(folder=folder)
+    return inherited | ours
+
+
+def _lines_of(process: subprocess.Popen[str]) -> "queue.Queue[str | None]":
+    """The JSON lines the process writes, None after the last."""
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                if line.startswith('{"case"'):  # Compilers write here too.
+                    lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+def _last_line(path: Path) -> str:
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"
