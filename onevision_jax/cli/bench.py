@@ -5,7 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from onevision_jax.cli import bench_data, bench_gates
+from onevision_jax.cli import bench_attention, bench_data, bench_gates
 
 EXAMPLE = """examples:
   onevision bench rollout --checkpoint Qwen2.5-VL-3B-Instruct --rows 8 --json rollout.json
@@ -33,13 +33,19 @@ def register(subparsers: Any) -> None:
     add("--rounds", type=int, default=5, metavar="N", help="timed rounds of each (default 5)")
     add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     add("--json", type=Path, metavar="FILE", help="write every measurement to this file")
+    bench_attention.register(subjects)
     bench_data.register(subjects, EXAMPLE)
     bench_gates.register(subjects)
 
 
 def run(args: Namespace) -> int:
     """Measure, print a table, write the JSON."""
-    runs = {"data": bench_data.run, "gates": bench_gates.run, "rollout": run_rollout}
+    runs = {
+        "attention": bench_attention.run,
+        "data": bench_data.run,
+        "gates": bench_gates.run,
+        "rollout": run_rollout,
+    }
     return runs[args.subject](args)
 
 

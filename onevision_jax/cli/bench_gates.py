@@ -89,7 +89,8 @@ def run_target(kind: str, names: list[str], folder: Path, accept: bool) -> list[
 
 HEADER = (
     f"{'target':6} {'case and kernel':52} {'regs':>5} {'spills B':>10} {'smem':>7} {'wgmma':>5} "
-    f"{'bundles':>7} {'block':>6} {'MXU %':>5} {'VALU %':>6} {'temp MB':>8} {'copies':>6} {'s':>6}"
+    f"{'bundles':>7} {'block':>6} {'MXU %':>5} {'VALU %':>6} {'temp MB':>8} {'copies':>6} "
+    f"{'CPU s':>6}"
 )
 
 
@@ -99,7 +100,7 @@ def table_rows(kind: str, found: dict[str, Any], word: str) -> list[str]:
         return [f"{kind:6} {found['case']:52} {word}"]
     numbers = found["numbers"]
     left = f"{kind:6} {found['case']:52} {'':57} {numbers['temp_bytes'] / 1e6:8.1f}"
-    rows = [f"{left} {numbers['copies']:6} {numbers['seconds']:6.1f}  {word}"]
+    rows = [f"{left} {numbers['copies']:6} {numbers['cpu_seconds']:6.1f}  {word}"]
     for kernel, of_kernel in numbers["kernels"].items():
         spills = of_kernel.get("vector_spills", "")
         if "spill_stores" in of_kernel:

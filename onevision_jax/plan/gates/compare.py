@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from onevision_jax.plan.gates.records import Records
 
-# How much a number may rise over the accepted one before it is a regression. Not here: seconds
-# (the machine's), shared memory (the compiler refuses what does not fit) and use of the units.
+# How much a number may rise over the accepted one before it is a regression. Not here: CPU
+# seconds (the machine's), shared memory (what does not fit does not compile), use of the units.
 PROGRAM_RISE = {"temp_bytes": 0.05, "copies": 0.0}
 KERNEL_RISE = {
     "registers": 0.05,

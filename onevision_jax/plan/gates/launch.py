@@ -6,6 +6,7 @@ A case that takes longer than its limit is killed with its process; the rest go 
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,11 +21,12 @@ from onevision_jax.plan.gates.cases import names_for
 
 # Kind -> the smallest topology of it.
 TARGETS = {"h200": "h200:1", "v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"}
-CASE_SECONDS = 300.0  # The longest takes 20 on two idle cores; busy ones are many times slower.
+CPU_SECONDS = 120  # Of one case: the longest needs 30; a compiler gone astray would need minutes.
+WALL_SECONDS = 1800.0  # Of one case, should it wait for ever; machines may be very busy.
 
 
 def measure_target(
-    target: str, names: list[str] | None = None, *, case_seconds: float = CASE_SECONDS
+    target: str, names: list[str] | None = None, *, cpu_seconds: int = CPU_SECONDS
 ) -> Iterator[dict[str, Any]]:
     """What became of each case, one after the other (the lines of measure.py).
 
@@ -32,19 +34,18 @@ def measure_target(
     """
     left = names_for(target) if names is None else list(names)
     while left:
-        for found in _one_process(target, tuple(left), case_seconds):
+        for found in _one_process(target, tuple(left), cpu_seconds):
             left.remove(found["case"])
             yield found
 
 
-def _one_process(
-    target: str, names: tuple[str, ...], case_seconds: float
-) -> Iterator[dict[str, Any]]:
+def _one_process(target: str, names: tuple[str, ...], cpu_seconds: int) -> Iterator[dict[str, Any]]:
     """Up to the end or to the first case that fails with the process; at least one case."""
     with tempfile.TemporaryDirectory(prefix="onevision-gates-") as home:
         folder, errors = Path(home) / "dump", Path(home) / "stderr"
         folder.mkdir()
         command = [sys.executable, "-m", "onevision_jax.plan.gates.measure", target, str(folder)]
+        command.append(str(cpu_seconds))
         with errors.open("w") as stderr:
             process = subprocess.Popen(
                 [*command, *names],
@@ -57,14 +58,14 @@ def _one_process(
             lines = _lines_of(process)
             for name in names:
                 try:
-                    line = lines.get(timeout=case_seconds)
+                    line = lines.get(timeout=WALL_SECONDS)
                 except queue.Empty:
-                    reason = f"not compiled within {case_seconds:g} s"
+                    reason = f"not compiled within {WALL_SECONDS:g} s"
                 else:
                     if line is not None:
                         yield json.loads(line)
                         continue
-                    reason = f"the compiling process ended: {_last_line(errors)}"
+                    reason = _how_it_ended(process.wait(), cpu_seconds, errors)
                 yield {"case": name, "outcome": "failed", "reason": reason}
                 return
         finally:
@@ -100,6 +101,9 @@ def _lines_of(process: subprocess.Popen[str]) -> "queue.Queue[str | None]":
     return lines
 
 
-def _last_line(path: Path) -> str:
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+def _how_it_ended(code: int, cpu_seconds: int, errors: Path) -> str:
+    if code == -signal.SIGXCPU:
+        return f"not compiled within {cpu_seconds} s of CPU time"
+    lines = [line for line in errors.read_text(errors="replace").splitlines() if line.strip()]
+    last = lines[-1][:300] if lines else "it said nothing"
+    return f"the compiling process ended with code {code}: {last}"

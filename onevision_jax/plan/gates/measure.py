@@ -1,13 +1,15 @@
 """Compiles cases for one target. Run as a program, in a process made for it (see launch.py).
 
-    python -m onevision_jax.plan.gates.measure v6e FOLDER CASE CASE ...
+    python -m onevision_jax.plan.gates.measure v6e FOLDER CPU_SECONDS CASE CASE ...
 
-FOLDER is where the compiler was told to write. For every case a line of JSON is written to standard
-output: {"case", "outcome": "measured" | "not registered" | "failed", "reason" or "numbers"}.
+FOLDER is where the compiler was told to write. A case that takes more than CPU_SECONDS ends the
+process. For every case a line of JSON is written to standard output:
+{"case", "outcome": "measured" | "not registered" | "failed", "reason" or "numbers"}.
 """
 
 import json
 import re
+import resource
 import sys
 import time
 from pathlib import Path
@@ -24,15 +26,22 @@ from onevision_jax.plan.gates.launch import TARGETS
 from onevision_jax.plan.topology import compile_only_devices
 
 
-def main(target: str, folder: Path, names: list[str]) -> None:
+def main(target: str, folder: Path, cpu_seconds: int, names: list[str]) -> None:
     """One line for each case, written as soon as it is known."""
     device = compile_only_devices(TARGETS[target])[1][0]
     cases = {case.name: case for case in CASES}
     for name in names:
+        limit_cpu(cpu_seconds)
         for path in folder.iterdir():
             path.unlink()
         print(json.dumps({"case": name, **outcome(cases[name], device, target, folder)}))
         sys.stdout.flush()
+
+
+def limit_cpu(seconds: int) -> None:
+    """The system ends this process (SIGXCPU) once it has used that much more CPU time."""
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + seconds, hard))
 
 
 def outcome(case: Case, device: Any, target: str, folder: Path) -> dict[str, Any]:
@@ -57,16 +66,16 @@ def compile_case(case: Case, device: Any, target: str, folder: Path) -> dict[str
         arguments = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), arguments
         )
-        began = time.perf_counter()
+        began = time.process_time()
         compiled = jax.jit(function, keep_unused=True).lower(*arguments).compile()
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
     hlo = compiled.as_text() or ""
     if target in GPUS:
         kernels = ptxas.read_kernels(folder)
     else:
         kernels = bundles.read_kernels(folder, custom_calls(hlo))
     return {
-        "seconds": round(seconds, 1),
+        "cpu_seconds": round(seconds, 1),
         "temp_bytes": compiled.memory_analysis().temp_size_in_bytes,
         "copies": count_copies(hlo),
         "kernels": kernels,
@@ -85,4 +94,4 @@ def count_copies(hlo: str) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
