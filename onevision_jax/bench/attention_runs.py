@@ -176,7 +176,7 @@ def splash(problem: Problem, inputs: Inputs) -> Run:
 
     T = problem.num_tokens
     mask = library.CausalMask((T, T)) if problem.causal else library.FullMask((T, T))
-    kernel = library.make_splash_mha_single_device(
+    kernel: Any = library.make_splash_mha_single_device(
         library.MultiHeadMask([mask] * problem.num_heads),
         block_sizes=library.BlockSizes(
             **dict.fromkeys(("block_q", "block_kv", "block_q_dkv", "block_kv_dkv"), 1024),

@@ -66,14 +66,16 @@ def run_target(kind: str, names: list[str], folder: Path, accept: bool) -> list[
         judge,
         measure_target,
         names_for,
+        rewrite,
     )
 
     records, packages = Records(kind, folder), installed_packages(kind)
-    sentences, numbers = {}, {}
+    sentences, accepted = {}, 0
     for found in measure_target(kind, names):
         verdict = judge(records, packages, found)
         if accept and found["outcome"] == "measured":
-            numbers[found["case"]] = found["numbers"]
+            records.accept(packages, {found["case"]: found["numbers"]}, names_for(kind))
+            accepted += 1
             verdict = verdict._replace(word="accepted", why="")
         elif accept and found["outcome"] == "failed":
             verdict = verdict._replace(word="FAILED", why=f"{found['case']}: {found['reason']}")
@@ -81,9 +83,9 @@ def run_target(kind: str, names: list[str], folder: Path, accept: bool) -> list[
             print(row, flush=True)
         if verdict.why and verdict.word != "not registered":
             sentences[f"{verdict.word}: {verdict.why}"] = None  # The same one once.
-    if numbers:
-        records.accept(packages, numbers, names_for(kind))
-        sentences[f"accepted: {len(numbers)} cases in {records.path}"] = None
+    if accepted:
+        rewrite(folder)
+        sentences[f"accepted: {accepted} cases in {records.path}"] = None
     return list(sentences)
 
 

@@ -21,6 +21,7 @@ from onevision_jax.plan.gates import (
     measure_target,
     names_for,
     ptxas,
+    readme,
 )
 from onevision_jax.plan.gates.measure import count_copies, custom_calls
 
@@ -206,6 +207,12 @@ def test_the_repository_has_a_record_for_every_target():
             assert cases
             assert set(cases) <= set(names_for(target))
         assert records.versions(), f"{records.path.name} holds no numbers"
+
+
+def test_the_readme_shows_the_records():
+    shown = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    block = shown.partition(readme.BEGIN)[2].partition(readme.END)[0]
+    assert block.strip() == readme.tables(FOLDER).strip(), "run bench gates with --accept"
 
 
 def test_the_child_sees_no_flags_of_ours(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ speed, they do not measure it.
 from onevision_jax.plan.gates.cases import names_for
 from onevision_jax.plan.gates.compare import Verdict, judge
 from onevision_jax.plan.gates.launch import TARGETS, measure_target
+from onevision_jax.plan.gates.readme import rewrite
 from onevision_jax.plan.gates.records import FOLDER, Records, installed_packages
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "judge",
     "measure_target",
     "names_for",
+    "rewrite",
 ]

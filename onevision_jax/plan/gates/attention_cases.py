@@ -94,6 +94,7 @@ def _cases() -> list[Case]:
                     f"attention/{name}/{shape.name}/{word}",
                     targets,
                     functools.partial(ours, name, shape, backward=backward),
+                    plain=name == "xla",
                 )
                 for shape in shapes
             ]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 TPUS = ("v5e", "v5p", "v6e")
 GPUS = ("h200",)
+EVERY_TARGET = GPUS + TPUS
 # Plain XLA compiles slowly and its bytes differ little between the TPUs: one stands for all.
 XLA_ON = (*GPUS, "v6e")
 
@@ -21,14 +22,16 @@ class Case(NamedTuple):
 
     build() -> (function, abstract arguments). Raises NotRegistered. It is called where the target
     is already set, so the function may choose by it.
+    plain: XLA alone, no kernel whose dump is read; writing dumps would double its time on TPU.
     """
 
     name: str
     targets: tuple[str, ...]
     build: Callable[[], tuple[Callable[..., Any], tuple[Any, ...]]]
+    plain: bool = False
 
 
-def abstract(*shape: int, dtype: Any = jnp.bfloat16) -> jax.ShapeDtypeStruct:
+def abstract(*shape: int, dtype: Any = jnp.bfloat16) -> Any:
     """An array that is not there."""
     return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
 

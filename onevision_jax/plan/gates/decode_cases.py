@@ -36,6 +36,6 @@ def decode(name: str) -> tuple[Any, tuple[Any, ...]]:
 
 
 CASES = [
-    Case(f"decode/{name}/7b", targets, functools.partial(decode, name))
+    Case(f"decode/{name}/7b", targets, functools.partial(decode, name), plain=name == "xla")
     for name, targets in (("xla", XLA_ON), ("tpu", TPUS), ("gpu", GPUS))
 ]

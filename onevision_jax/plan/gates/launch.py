@@ -17,7 +17,7 @@ from typing import Any
 
 from onevision_jax.plan.gates import bundles
 from onevision_jax.plan.gates.case import GPUS
-from onevision_jax.plan.gates.cases import names_for
+from onevision_jax.plan.gates.cases import CASES, names_for
 
 # Kind -> the smallest topology of it.
 TARGETS = {"h200": "h200:1", "v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"}
@@ -32,14 +32,19 @@ def measure_target(
 
     names: by default all cases of the target.
     """
-    left = names_for(target) if names is None else list(names)
-    while left:
-        for found in _one_process(target, tuple(left), cpu_seconds):
-            left.remove(found["case"])
-            yield found
+    plain = {case.name for case in CASES if case.plain}
+    chosen = names_for(target) if names is None else names
+    for dumping in (True, False):
+        left = [name for name in chosen if (name not in plain) == dumping]
+        while left:
+            for found in _one_process(target, tuple(left), cpu_seconds, dumping):
+                left.remove(found["case"])
+                yield found
 
 
-def _one_process(target: str, names: tuple[str, ...], cpu_seconds: int) -> Iterator[dict[str, Any]]:
+def _one_process(
+    target: str, names: tuple[str, ...], cpu_seconds: int, dumping: bool
+) -> Iterator[dict[str, Any]]:
     """Up to the end or to the first case that fails with the process; at least one case."""
     with tempfile.TemporaryDirectory(prefix="onevision-gates-") as home:
         folder, errors = Path(home) / "dump", Path(home) / "stderr"
@@ -52,7 +57,7 @@ def _one_process(target: str, names: tuple[str, ...], cpu_seconds: int) -> Itera
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
-                env=environment(target, folder),
+                env=environment(target, folder if dumping else None),
             )
         try:
             lines = _lines_of(process)
@@ -73,14 +78,14 @@ def _one_process(target: str, names: tuple[str, ...], cpu_seconds: int) -> Itera
             process.wait()
 
 
-def environment(target: str, folder: Path) -> dict[str, str]:
-    """What the compilers of the target must see: no flags or caches of this process."""
+def environment(target: str, folder: Path | None) -> dict[str, str]:
+    """What the compilers of the target must see: where to dump, no flags or caches of ours."""
     drop = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "MOSAIC_GPU_DUMP_TO", "JAX_COMPILATION_CACHE_DIR")
     inherited = {name: value for name, value in os.environ.items() if name not in drop}
     ours = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    if target in GPUS:
+    if folder is not None and target in GPUS:
         ours["MOSAIC_GPU_DUMP_TO"] = str(folder)
-    else:
+    elif folder is not None:
         ours["LIBTPU_INIT_ARGS"] = bundles.FLAGS.format(folder=folder)
     return inherited | ours
 

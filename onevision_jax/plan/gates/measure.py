@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from onevision_jax.errors import InputError
 from onevision_jax.plan.gates import bundles, ptxas
 from onevision_jax.plan.gates.case import GPUS, Case, NotRegistered
 from onevision_jax.plan.gates.cases import CASES
@@ -28,7 +29,12 @@ from onevision_jax.plan.topology import compile_only_devices
 
 def main(target: str, folder: Path, cpu_seconds: int, names: list[str]) -> None:
     """One line for each case, written as soon as it is known."""
-    device = compile_only_devices(TARGETS[target])[1][0]
+    try:
+        device = compile_only_devices(TARGETS[target])[1][0]
+    except InputError as error:  # The compiler is not installed.
+        for name in names:
+            print(json.dumps({"case": name, "outcome": "failed", "reason": str(error)}))
+        return
     cases = {case.name: case for case in CASES}
     for name in names:
         limit_cpu(cpu_seconds)
@@ -69,14 +75,15 @@ def compile_case(case: Case, device: Any, target: str, folder: Path) -> dict[str
         began = time.process_time()
         compiled = jax.jit(function, keep_unused=True).lower(*arguments).compile()
         seconds = time.process_time() - began
-    hlo = compiled.as_text() or ""
+    hlo, memory = compiled.as_text() or "", compiled.memory_analysis()
+    assert memory is not None, "only backends that run nothing analyse no memory"
     if target in GPUS:
         kernels = ptxas.read_kernels(folder)
     else:
         kernels = bundles.read_kernels(folder, custom_calls(hlo))
     return {
         "cpu_seconds": round(seconds, 1),
-        "temp_bytes": compiled.memory_analysis().temp_size_in_bytes,
+        "temp_bytes": memory.temp_size_in_bytes,
         "copies": count_copies(hlo),
         "kernels": kernels,
     }
