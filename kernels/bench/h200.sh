@@ -10,13 +10,11 @@ out=${1:-bench-h200}
 python=${PYTHON:-python}
 mkdir -p "$out"
 
-onevision() {
-  "$python" -c 'import sys; from onevision_jax.cli.main import main; sys.exit(main())' "$@"
-}
+onevision=("$python" -c 'import sys; from onevision_jax.cli.main import main; sys.exit(main())')
 
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,power.limit --format=csv | tee "$out/gpu.csv"
 "$python" -c 'import jax; d = jax.devices()[0]; assert d.platform == "gpu", d; print(d.device_kind)'
-onevision doctor | tee "$out/doctor.txt"
+"${onevision[@]}" doctor | tee "$out/doctor.txt"
 
 # Each bench compares every implementation with float64 before it times it; one that fails is named
 # in its table and not timed. The three do not depend on each other: a failure is kept for the end.
@@ -27,9 +25,8 @@ for subject in attention logprob decode; do
     decode) model=--model ;;
     *) model=--preset ;;
   esac
-  timeout 180 "$python" -c 'import sys; from onevision_jax.cli.main import main; sys.exit(main())' \
-    bench "$subject" "$model" 7b --out "$out/$subject.json" 2>&1 | tee "$out/$subject.txt" \
-    || failed+=("$subject")
+  timeout 180 "${onevision[@]}" bench "$subject" "$model" 7b --out "$out/$subject.json" 2>&1 \
+    | tee "$out/$subject.txt" || failed+=("$subject")
 done
 
 if ((${#failed[@]})); then

@@ -122,4 +122,4 @@ def table_rows(kind: str, found: dict[str, Any], word: str) -> list[str]:
         rows.append(
             f"{'':6}   {kernel[:50]:50} {of_kernel.get('registers', ''):>5} {spills:>10} {right}"
         )
-    return rows
+    return [row.rstrip() for row in rows]

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from onevision_jax.plan.gates.case import GPUS, TPUS, XLA_ON, Case, NotRegistered, abstract, require
 
-L, P, S, B, R, N, K, H = 28, 16, 1500, 128, 512, 28, 4, 128
+# Slots as the engine rounds 1500 tokens, to a multiple of 64.
+L, P, S, B, R, N, K, H = 28, 16, 1536, 128, 512, 28, 4, 128
 
 
 def decode(name: str) -> tuple[Any, tuple[Any, ...]]:

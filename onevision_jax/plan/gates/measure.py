@@ -46,6 +46,7 @@ def main(target: str, folder: Path, cpu_seconds: int, names: list[str]) -> None:
 
 def limit_cpu(seconds: int) -> None:
     """The system ends this process (SIGXCPU) once it has used that much more CPU time."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + seconds, hard))
 
