@@ -83,6 +83,9 @@ def environment(target: str, folder: Path | None) -> dict[str, str]:
     drop = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "MOSAIC_GPU_DUMP_TO", "JAX_COMPILATION_CACHE_DIR")
     inherited = {name: value for name, value in os.environ.items() if name not in drop}
     ours = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    # Who only compiles needs no lock on the machine's TPU: without this two processes exclude
+    # each other.
+    ours["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
     if folder is not None and target in GPUS:
         ours["MOSAIC_GPU_DUMP_TO"] = str(folder)
     elif folder is not None:
