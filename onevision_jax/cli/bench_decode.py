@@ -23,7 +23,7 @@ def register(subjects: Any, example: str) -> None:
         epilog=example,
     )
     add = parser.add_argument
-    add("--model", action="append", choices=MODELS, help="shape of heads (default 3b and 7b)")
+    add("--preset", action="append", choices=MODELS, help="shape of heads (default 3b and 7b)")
     add(
         "--tiny",
         action=BooleanOptionalAction,
@@ -53,7 +53,7 @@ def run(args: Namespace) -> int:
     given = {name: getattr(args, name) for name in (*SIZES, "dtype")}
     given = {name: value for name, value in given.items() if value is not None}
     results = []
-    for model in args.model or ("3b", "7b"):
+    for model in args.preset or ("3b", "7b"):
         bench = dataclasses.replace(tiny(model) if small else DecodeBench(model=model), **given)
         results.append(measure(bench))
         for line in lines(results[-1]):

@@ -15,7 +15,7 @@ SMALL = ["--prompts", "1", "--answers", "2", "--prompt-tokens", "70", "--answer-
 
 def test_decode(tmp_path, capsys):
     out = tmp_path / "decode.json"
-    words = [*SMALL, "--model", "7b", "--rounds", "2", "--steps", "1", "--out", str(out)]
+    words = [*SMALL, "--preset", "7b", "--rounds", "2", "--steps", "1", "--out", str(out)]
     assert main(["bench", "decode", *words]) == 0
     (run,) = json.loads(out.read_text())["runs"]
     assert run["heads"] == {"query": 28, "kv": 4, "width": 128}
