@@ -24,8 +24,6 @@ def register(subjects: Any, example: str) -> None:
     add = parser.add_argument
     add(
         "--preset",
-        "--model",
-        dest="preset",
         action="append",
         choices=MODELS,
         help="whose heads; repeat for several (default 3b and 7b)",
