@@ -5,12 +5,11 @@ H head width.
 """
 
 import functools
-from importlib import import_module
 from typing import Any
 
 import jax.numpy as jnp
 
-from onevision_jax.plan.gates.case import GPUS, TPUS, XLA_ON, Case, NotRegistered, abstract, require
+from onevision_jax.plan.gates.case import GPUS, XLA_ON, Case, abstract, require
 
 # Slots as the engine rounds 1500 tokens, to a multiple of 64.
 L, P, S, B, R, N, K, H = 28, 16, 1536, 128, 512, 28, 4, 128
@@ -18,13 +17,11 @@ L, P, S, B, R, N, K, H = 28, 16, 1536, 128, 512, 28, 4, 128
 
 def decode(name: str) -> tuple[Any, tuple[Any, ...]]:
     """`decode_attention` by the implementation of that name, layer 0 of a whole cache."""
-    try:
-        op = import_module("onevision_kernels.decode")
-        api = import_module("onevision_kernels.decode.api")
-    except ModuleNotFoundError as error:
-        raise NotRegistered("the op onevision_kernels.decode is not built yet") from error
-    require(name, api.IMPLEMENTATIONS, "decode")
-    cache = op.SharedCache(
+    from onevision_kernels.decode import SharedCache, decode_attention
+    from onevision_kernels.decode.api import IMPLEMENTATIONS
+
+    require(name, IMPLEMENTATIONS, "decode")
+    cache = SharedCache(
         prompt_k=abstract(L, P, K, S, H),
         prompt_v=abstract(L, P, K, S, H),
         bounds=abstract(P, 2, dtype=jnp.int32),
@@ -32,11 +29,11 @@ def decode(name: str) -> tuple[Any, tuple[Any, ...]]:
         answer_v=abstract(L, B, K, R, H),
         lengths=abstract(B, dtype=jnp.int32),
     )
-    attend = functools.partial(op.decode_attention, implementation=name)
+    attend = functools.partial(decode_attention, implementation=name)
     return attend, (abstract(B, 1, N, H), cache)
 
 
 CASES = [
     Case(f"decode/{name}/7b", targets, functools.partial(decode, name), plain=name == "xla")
-    for name, targets in (("xla", XLA_ON), ("tpu", TPUS), ("gpu", GPUS))
+    for name, targets in (("xla", XLA_ON), ("gpu", GPUS))
 ]
