@@ -151,7 +151,7 @@ class Decoder(nnx.Module):
         )
         return Rotation(*(table.astype(dtype) for table in rotation))
 
-    def _see(
+    def prepare(
         self, ranges_BT4: jax.Array, x_BTD: jax.Array, num_keys: int, *, causal: bool
     ) -> Visible:
         """The ranges made ready once for all layers."""
@@ -173,7 +173,7 @@ class Decoder(nnx.Module):
     ) -> jax.Array:
         """[B, T, D]: packed rows, each segment causal on its own; id 0 sees nothing."""
         rotation = self._rotation(positions_3BT, x_BTD.dtype)
-        seen = self._see(segment_ranges(segment_ids_BT), x_BTD, x_BTD.shape[1], causal=True)
+        seen = self.prepare(segment_ranges(segment_ids_BT), x_BTD, x_BTD.shape[1], causal=True)
 
         def layer(block: DecoderBlock, x: jax.Array, _) -> jax.Array:
             return block(x, rotation, seen)
@@ -192,7 +192,7 @@ class Decoder(nnx.Module):
     def _prefill(self, x_BTD: jax.Array, rotation: Rotation, cache: KVCache):
         num_new = x_BTD.shape[1]
         ranges = cache_ranges(cache.start, cache.length, num_new)
-        seen = self._see(ranges, x_BTD, cache.k.shape[3], causal=False)
+        seen = self.prepare(ranges, x_BTD, cache.k.shape[3], causal=False)
 
         def layer(block: DecoderBlock, carry, index: jax.Array):
             x, filled = carry

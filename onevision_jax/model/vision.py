@@ -174,12 +174,12 @@ class VisionTower(nnx.Module):
             return block(x_BPC, rotation, image, window, is_full)
 
         x_BPC = self.patch_embed(batch.patches)
-        image = self._see(batch.image_ids, x_BPC, None)
-        window = self._see(batch.window_ids, x_BPC, config.window_patches)
+        image = self.prepare(batch.image_ids, x_BPC, None)
+        window = self.prepare(batch.window_ids, x_BPC, config.window_patches)
         x_BPC = scan_layers(self.blocks, layer, x_BPC, jnp.asarray(is_full_L), self.options)
         return constrain(self.merger(x_BPC), "batch", "patches", "act_embed")
 
-    def _see(self, ids_BP: jax.Array, x_BPC: jax.Array, max_span: int | None) -> Visible:
+    def prepare(self, ids_BP: jax.Array, x_BPC: jax.Array, max_span: int | None) -> Visible:
         """Each patch sees the run of its own id, both ways; made ready once for all layers."""
         config, (B, P) = self.config, ids_BP.shape
         call = Call(
