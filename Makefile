@@ -103,13 +103,13 @@ test-transformers5: .venv-transformers5/.stamp
 WITHOUT_JAX := architecture data endpoint evaluation formal processor report rewards
 test-jax0.11.2: .venv-jax0.11.2/.stamp
 	$(call pytest,.venv-jax0.11.2,-m "not long and not aot and not parity" $(WITHOUT_JAX:%=--ignore tests/%))
-	$(call pytest,.venv-jax0.11.2,-m aot -n 0 -s)
+	$(call pytest,.venv-jax0.11.2,-m aot)
 
 test-newest: .venv-newest/.stamp
 	$(call pytest,.venv-newest,-m "not long and not aot and not parity")
 
 test-aot: .venv-aot/.stamp
-	$(call pytest,.venv-aot,-m aot -n 0 -s)
+	$(call pytest,.venv-aot,-m aot)
 
 format: .venv/.test
 	.venv/bin/ruff check --fix
