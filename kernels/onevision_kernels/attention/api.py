@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int
 
+from onevision_kernels import choice
 from onevision_kernels.attention import gpu, tpu
 from onevision_kernels.attention.call import Call
 from onevision_kernels.attention.reference import AttentionOutput, reference_attention
 from onevision_kernels.attention.xla import xla_attention
-from onevision_kernels.target import Target, current_target
+from onevision_kernels.target import Target
 
 
 class Implementation(NamedTuple):
@@ -76,18 +77,7 @@ def prepare_ranges(
 
 def choose(call: Call, implementation: str | None = None) -> str:
     """The implementation's name if it runs on the current target, or the best that does."""
-    target = current_target()
-    if implementation is None:
-        return next(
-            name for name, found in IMPLEMENTATIONS.items() if found.refuses(target, call) is None
-        )
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"attention implementation {implementation!r} is none of {sorted(IMPLEMENTATIONS)}"
-        )
-    if reason := IMPLEMENTATIONS[implementation].refuses(target, call):
-        raise ValueError(f"attention implementation {implementation!r} {reason}")
-    return implementation
+    return choice.choose("attention", IMPLEMENTATIONS, call, implementation)
 
 
 def range_attention(
@@ -134,10 +124,4 @@ def range_attention(
 
 def implementations() -> dict[str, str]:
     """Name -> "active", "available", or why it does not run here (for `onevision doctor`)."""
-    target, call = current_target(), Call.typical()
-    reasons = {name: found.refuses(target, call) for name, found in IMPLEMENTATIONS.items()}
-    active = next(name for name, reason in reasons.items() if reason is None)
-    return {
-        name: reason or (f"active on {target.kind}" if name == active else "available")
-        for name, reason in reasons.items()
-    }
+    return choice.describe("attention", IMPLEMENTATIONS, Call.typical())

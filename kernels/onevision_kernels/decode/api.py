@@ -11,12 +11,13 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Float, Int
 
+from onevision_kernels import choice
 from onevision_kernels.attention.reference import AttentionOutput
 from onevision_kernels.decode.cache import DecodeCall, SharedCache
 from onevision_kernels.decode.gpu import gpu_decode, gpu_refuses
 from onevision_kernels.decode.reference import reference_decode
 from onevision_kernels.decode.xla import xla_decode
-from onevision_kernels.target import Target, current_target
+from onevision_kernels.target import Target
 
 
 class Implementation(NamedTuple):
@@ -45,18 +46,7 @@ def choose(call: DecodeCall, implementation: str | None = None) -> str:
 
     Raises ValueError on an unknown implementation and on one that refuses the target or the call.
     """
-    target = current_target()
-    if implementation is None:
-        return next(
-            name for name, found in IMPLEMENTATIONS.items() if found.refuses(target, call) is None
-        )
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"decode implementation {implementation!r} is none of {sorted(IMPLEMENTATIONS)}"
-        )
-    if reason := IMPLEMENTATIONS[implementation].refuses(target, call):
-        raise ValueError(f"decode implementation {implementation!r} {reason}")
-    return implementation
+    return choice.choose("decode", IMPLEMENTATIONS, call, implementation)
 
 
 def decode_attention(
@@ -85,10 +75,4 @@ def decode_attention(
 
 def implementations() -> dict[str, str]:
     """Name -> "active", "available", or why it does not run here (for `onevision doctor`)."""
-    target, call = current_target(), DecodeCall.typical()
-    reasons = {name: found.refuses(target, call) for name, found in IMPLEMENTATIONS.items()}
-    active = next(name for name, reason in reasons.items() if reason is None)
-    return {
-        name: reason or (f"active on {target.kind}" if name == active else "available")
-        for name, reason in reasons.items()
-    }
+    return choice.describe("decode", IMPLEMENTATIONS, DecodeCall.typical())

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int
 
+from onevision_kernels import choice
 from onevision_kernels.logprob.call import Call
 from onevision_kernels.logprob.gpu import gpu_logprob
 from onevision_kernels.logprob.gpu import refuses as gpu_refuses
@@ -17,7 +18,7 @@ from onevision_kernels.logprob.reference import LogProbs, reference_logprob
 from onevision_kernels.logprob.tpu import refuses as tpu_refuses
 from onevision_kernels.logprob.tpu import tpu_logprob
 from onevision_kernels.logprob.xla import xla_logprob
-from onevision_kernels.target import Target, current_target
+from onevision_kernels.target import Target
 
 
 class Implementation(NamedTuple):
@@ -99,26 +100,9 @@ def choose(call: Call, implementation: str | None = None) -> str:
 
     Raises ValueError on an unknown implementation and on one that refuses the target or the call.
     """
-    target = current_target()
-    if implementation is None:
-        return next(
-            name for name, found in IMPLEMENTATIONS.items() if found.refuses(target, call) is None
-        )
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"logprob implementation {implementation!r} is none of {sorted(IMPLEMENTATIONS)}"
-        )
-    if reason := IMPLEMENTATIONS[implementation].refuses(target, call):
-        raise ValueError(f"logprob implementation {implementation!r} {reason}")
-    return implementation
+    return choice.choose("logprob", IMPLEMENTATIONS, call, implementation)
 
 
 def implementations() -> dict[str, str]:
     """Name -> "active", "available", or why it does not run here (for `onevision doctor`)."""
-    target, call = current_target(), Call.typical()
-    active = choose(call)
-    reasons = {name: found.refuses(target, call) for name, found in IMPLEMENTATIONS.items()}
-    return {
-        name: reason or (f"active on {target.kind}" if name == active else "available")
-        for name, reason in reasons.items()
-    }
+    return choice.describe("logprob", IMPLEMENTATIONS, Call.typical())
